@@ -1,0 +1,1 @@
+"""Diffusion mathematics: parametrisations, schedules, noise, guidance and samplers; no nodes, no models."""
