@@ -1,0 +1,87 @@
+"""Folders of models, inputs and outputs: listing, finding and never leaving them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from nodegraph.errors import NodeError, did_you_mean
+
+ALIASES: dict[str, tuple[str, ...]] = {
+    "diffusion_models": ("unet", "diffusion_models"),
+    "text_encoders": ("text_encoders", "clip"),
+}
+"""Folder kinds with more than one folder name in ComfyUI's layout."""
+MODEL_SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin")
+FILE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".latent")
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where files are found. `models` are roots in ComfyUI's layout, searched in order.
+
+    Names are relative, with forward slashes, and may not lead out of their folder, symlinks resolved
+    for `input`, `output` and `temp` (model folders may hold links to anywhere).
+    """
+
+    models: tuple[Path, ...]
+    input: Path
+    output: Path
+    temp: Path
+
+    def roots(self, kind: str) -> list[Path]:
+        """The folders of a kind: `input`, `output`, `temp`, or a model kind such as `checkpoints`."""
+        if kind in ("input", "output", "temp"):
+            return [Path(getattr(self, kind))]
+        return [root / name for root in self.models for name in ALIASES.get(kind, (kind,))]
+
+    def list(self, kind: str) -> list[str]:
+        """Names of the files of a kind, sorted; a diffusers kind lists folders with a model_index.json."""
+        names: set[str] = set()
+        for root in self.roots(kind):
+            names.update(_walk(root, kind))
+        return sorted(names)
+
+    def find(self, kind: str, name: str) -> Path:
+        """The path of `name`. Raises NodeError where there is none, or where the name leads out of the folder."""
+        for root in self.roots(kind):
+            path = root / name
+            if kind in ("input", "output", "temp"):
+                _contained(root, path, name)
+            elif os.path.isabs(name) or ".." in Path(name).parts:
+                raise NodeError(
+                    f"the name {name!r} leads out of the {kind} folder.", code="value_not_in_list"
+                )
+            if path.exists():
+                return path
+        known = self.list(kind)
+        places = ", ".join(str(root) for root in self.roots(kind))
+        raise NodeError(
+            f"there is no file {name!r} among the {kind}.",
+            code="value_not_in_list",
+            allowed=", ".join(known[:12]) or "none are there",
+            hint=did_you_mean(name, known) or f"Put it into one of: {places}.",
+        )
+
+
+def _contained(root: Path, path: Path, name: str) -> None:
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise NodeError(f"the name {name!r} leads out of the folder {root}.", code="value_not_in_list")
+
+
+def _walk(root: Path, kind: str) -> Iterator[str]:
+    for folder, subfolders, files in os.walk(root, followlinks=True):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        here = Path(folder)
+        if kind == "diffusers":
+            if "model_index.json" in files:
+                yield here.relative_to(root).as_posix()
+                subfolders.clear()
+            continue
+        for name in files:
+            suffix = os.path.splitext(name)[1].lower()
+            wanted = suffix in (FILE_SUFFIXES if kind in ("input", "output", "temp") else MODEL_SUFFIXES)
+            if wanted and not name.startswith("."):
+                yield (here / name).relative_to(root).as_posix()

@@ -1,0 +1,25 @@
+"""The built-in pack: which modules hold its nodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nodegraph.node import Pack
+
+PACK = Pack(
+    name="nodes",
+    modules=(
+        "nodes.conditioning",
+        "nodes.images",
+        "nodes.image_files",
+        "nodes.latents",
+        "nodes.masks",
+        "nodes.primitives",
+        "nodes.sampling",
+        "nodes.custom_sampling",
+        "nodes.stable_diffusion.loaders",
+        "nodes.stable_diffusion.text",
+        "nodes.stable_diffusion.vae",
+    ),
+    model_roots=(Path(__file__).parent / "models" / "embedded",),
+)
