@@ -1,0 +1,53 @@
+# make demo   a picture from the embedded model, set-up included
+# make test   every test, set-up included
+# make check  format, lint, types, then the tests: green at every commit
+# make bench  the benchmarks; each prints JSON
+PYTHON ?= python3
+TORCH := $(shell sed -n 's/^\(torch==.*\)/\1/p' constraints.txt)
+BIN := .venv/bin
+READY := .venv/ready
+ARGS ?=
+
+.PHONY: demo test check format lint types bench parity docs clean
+
+demo: $(READY)
+	$(BIN)/nodegraph run workflows/text_to_image.json --prompt "a large red circle on a blue background"
+
+test: $(READY)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: lint types test
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY)
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+# The reference values of ComfyUI on a full-size checkpoint (2.1 GB, made on the spot from a seed).
+parity: $(READY)
+	NODEGRAPH_PARITY=$${NODEGRAPH_PARITY:-build/parity} $(BIN)/python -m pytest -k parity $(ARGS)
+
+docs: $(READY)
+	$(BIN)/nodegraph nodes --markdown > docs/nodes.md
+
+# torch comes first and at its pin: what needs it then finds it there and fetches no other build.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "nodegraph needs Python 3.11 or newer; try: make PYTHON=python3.12 ..."; exit 2; }
+	@test -x $(BIN)/python || { echo "making .venv"; $(PYTHON) -m venv .venv; }
+	@echo "installing (a few minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,dev]'
+	@touch $(READY)
+
+clean:
+	rm -rf .venv build output
