@@ -423,6 +423,8 @@ def _input(node_name: str, name: str, hint: Any, default: Any) -> InputSpec:
         many = True
         (hint,) = typing.get_args(hint)
         return _finish(name, _input(node_name, name, hint, default).type, default, extras, lazy, many)
+    if typing.get_origin(hint) is Literal and not any(isinstance(extra, Choice) for extra in extras):
+        extras.append(Choice(tuple(str(option) for option in typing.get_args(hint))))
     return _finish(name, _bare(node_name, name, hint), default, extras, lazy, many)
 
 
