@@ -229,7 +229,7 @@ def align_your_steps(model_type: str, steps: int, denoise: float = 1.0) -> Tenso
 
 
 def sd_turbo(steps: int, denoise: float, parametrisation: Parametrisation) -> Tensor:
-    """Return up to `steps` (at most 10) of the levels at timesteps 999, 899, ..., starting where `denoise` says."""
+    """Return `steps` (at most 10) of the levels at timesteps 999, 899, ..., from where `denoise` says."""
     skipped = 10 - int(10 * denoise)
     times = [float(100 * place - 1) for place in range(10, 0, -1)][skipped : skipped + steps]
     return _ending_in_zero(torch.tensor([parametrisation.sigma(time) for time in times]))

@@ -1,0 +1,158 @@
+"""DPM-Solver++ (https://arxiv.org/abs/2211.01095): exponential integrators of x0 in log sigma."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from nodes.diffusion.denoiser import Denoiser, OnStep
+from nodes.diffusion.noise import StepNoise
+from nodes.diffusion.samplers.steps import (
+    ancestral,
+    derivative,
+    evaluate,
+    evaluate_with_uncond,
+    flow_ancestral,
+    intervals,
+)
+
+# The first inner stage of a flow that starts from pure noise, whose logarithm has no middle.
+_FLOW_FIRST_STAGE = 0.9999
+
+
+def dpmpp_2s_ancestral(
+    denoise: Denoiser,
+    x: Tensor,
+    sigmas: Sequence[float],
+    noise: StepNoise,
+    on_step: OnStep,
+    *,
+    eta: float = 1.0,
+    s_noise: float = 1.0,
+) -> Tensor:
+    """Step down beyond the next level by the second-order one-step method and add noise up to it.
+
+    `eta` is the share of the posterior's noise, `s_noise` scales what is added.
+    """
+    if denoise.parametrisation.is_flow:
+        return _dpmpp_2s_ancestral_flow(denoise, x, sigmas, noise, on_step, eta=eta, s_noise=s_noise)
+    for index, sigma, sigma_next in intervals(sigmas):
+        x0 = evaluate(denoise, x, sigmas, index, on_step)
+        down, up = ancestral(sigma, sigma_next, eta)
+        if down == 0.0:
+            x = x + derivative(x, sigma, x0) * (down - sigma)
+        else:
+            middle = math.sqrt(sigma * down)
+            x0 = denoise(_towards(x, x0, middle / sigma), middle)
+            x = _towards(x, x0, down / sigma)
+        if sigma_next > 0.0:
+            x = x + noise(sigma, sigma_next) * (s_noise * up)
+    return x
+
+
+def _dpmpp_2s_ancestral_flow(
+    denoise: Denoiser,
+    x: Tensor,
+    sigmas: Sequence[float],
+    noise: StepNoise,
+    on_step: OnStep,
+    *,
+    eta: float,
+    s_noise: float,
+) -> Tensor:
+    for index, sigma, sigma_next in intervals(sigmas):
+        x0 = evaluate(denoise, x, sigmas, index, on_step)
+        if sigma_next == 0.0:
+            x = x + derivative(x, sigma, x0) * (sigma_next - sigma)
+            continue
+        down, scale, renoise = flow_ancestral(sigma, sigma_next, eta)
+        middle = _flow_middle(sigma, down)
+        x0 = denoise(_towards(x, x0, middle / sigma), middle)
+        x = _towards(x, x0, down / sigma)
+        if eta > 0:
+            x = x * scale + noise(sigma, sigma_next) * (s_noise * renoise)
+    return x
+
+
+def _flow_middle(sigma: float, down: float) -> float:
+    if sigma == 1.0:
+        return _FLOW_FIRST_STAGE
+    # Half way in the logarithm of the signal-to-noise ratio is the geometric mean of the ratio.
+    ratio = math.sqrt((1.0 - sigma) / sigma * (1.0 - down) / down)
+    return 1.0 / (1.0 + ratio)
+
+
+def dpmpp_2s_ancestral_cfg_pp(
+    denoise: Denoiser,
+    x: Tensor,
+    sigmas: Sequence[float],
+    noise: StepNoise,
+    on_step: OnStep,
+    *,
+    eta: float = 1.0,
+    s_noise: float = 1.0,
+) -> Tensor:
+    """Take `dpmpp_2s_ancestral` steps from the guided x0 along the unconditional noise.
+
+    Source: https://arxiv.org/abs/2406.08070. `eta` is the share of the posterior's noise, `s_noise` scales what
+    is added.
+    """
+    for index, sigma, sigma_next in intervals(sigmas):
+        x0, uncond = evaluate_with_uncond(denoise, x, sigmas, index, on_step)
+        down, up = ancestral(sigma, sigma_next, eta)
+        if down == 0.0:
+            x = x0 + derivative(x, sigma, uncond) * down
+        else:
+            middle = math.sqrt(sigma * down)
+            inner = (x + (x0 - uncond)) * (middle / sigma) + x0 * (1.0 - middle / sigma)
+            x0_middle, uncond = denoise.with_uncond(inner, middle)
+            # The shift pairs the first guided x0 with the inner stage's unconditional one.
+            x = (x + (x0 - uncond)) * (down / sigma) + x0_middle * (1.0 - down / sigma)
+        if sigma_next > 0.0:
+            x = x + noise(sigma, sigma_next) * (s_noise * up)
+    return x
+
+
+def dpmpp_2m(
+    denoise: Denoiser, x: Tensor, sigmas: Sequence[float], noise: StepNoise, on_step: OnStep
+) -> Tensor:
+    """Take second-order multistep steps, of first order at either end."""
+    previous: Tensor | None = None
+    for index, sigma, sigma_next in intervals(sigmas):
+        x0 = evaluate(denoise, x, sigmas, index, on_step)
+        target = x0
+        if previous is not None and sigma_next != 0.0:
+            weight = _extrapolation(sigmas[index - 1], sigma, sigma_next)
+            target = x0 * (1.0 + weight) - previous * weight
+        x = _towards(x, target, sigma_next / sigma)
+        previous = x0
+    return x
+
+
+def dpmpp_2m_cfg_pp(
+    denoise: Denoiser, x: Tensor, sigmas: Sequence[float], noise: StepNoise, on_step: OnStep
+) -> Tensor:
+    """Take `dpmpp_2m` steps from the guided x0 along the unconditional noise (https://arxiv.org/abs/2406.08070)."""
+    previous: Tensor | None = None
+    for index, sigma, sigma_next in intervals(sigmas):
+        x0, uncond = evaluate_with_uncond(denoise, x, sigmas, index, on_step)
+        ratio = sigma_next / sigma
+        shift = uncond * -ratio
+        if previous is not None and sigma_next != 0.0:
+            weight = _extrapolation(sigmas[index - 1], sigma, sigma_next)
+            shift = shift + (x0 - previous) * ((1.0 - ratio) * weight)
+        x = x0 + shift + x * ratio
+        previous = uncond
+    return x
+
+
+def _towards(x: Tensor, x0: Tensor, ratio: float) -> Tensor:
+    """Return the state on the line from `x` to `x0` where `ratio` of the noise is left."""
+    return x * ratio + x0 * (1.0 - ratio)
+
+
+def _extrapolation(before: float, sigma: float, sigma_next: float) -> float:
+    """Return the weight of the last change of x0: half this step's width over the last's, in log sigma."""
+    return 0.5 * math.log(sigma / sigma_next) / math.log(before / sigma)

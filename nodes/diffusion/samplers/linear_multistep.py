@@ -1,0 +1,172 @@
+"""Linear multistep solvers in sigma: LMS, iPNDM, iPNDM with variable steps, DEIS."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nodes.diffusion.denoiser import Denoiser, OnStep
+from nodes.diffusion.noise import StepNoise
+from nodes.diffusion.samplers.steps import derivative, evaluate, intervals
+
+# Adams-Bashforth weights by order, the newest slope first.
+_ADAMS_BASHFORTH = (
+    (1.0,),
+    (3 / 2, -1 / 2),
+    (23 / 12, -16 / 12, 5 / 12),
+    (55 / 24, -59 / 24, 37 / 24, -9 / 24),
+)
+
+# The variance-preserving process that DEIS takes its time from, and the points of its integrals.
+_DEIS_TIME_MIN = 1e-3
+_DEIS_SIGMA_MIN = 0.002
+_DEIS_SIGMA_MAX = 80.0
+_DEIS_POINTS = 10_000
+
+
+def lms(
+    denoise: Denoiser,
+    x: Tensor,
+    sigmas: Sequence[float],
+    noise: StepNoise,
+    on_step: OnStep,
+    *,
+    order: int = 4,
+) -> Tensor:
+    """Integrate the polynomial through the last `order` slopes: Adams-Bashforth for uneven steps."""
+    slopes: list[Tensor] = []
+    for index, sigma, sigma_next in intervals(sigmas):
+        x0 = evaluate(denoise, x, sigmas, index, on_step)
+        slopes = [derivative(x, sigma, x0), *slopes][:order]
+        if sigma_next == 0.0:
+            x = x0
+            continue
+        known = [sigmas[index - back] for back in range(len(slopes))]
+        x = x + _weighted(_lagrange_integrals(known, sigma, sigma_next), slopes)
+    return x
+
+
+def ipndm(denoise: Denoiser, x: Tensor, sigmas: Sequence[float], noise: StepNoise, on_step: OnStep) -> Tensor:
+    """Step with Adams-Bashforth weights of up to fourth order, as if steps were even.
+
+    Source: https://arxiv.org/abs/2204.13902.
+    """
+    slopes: list[Tensor] = []
+    for index, sigma, sigma_next in intervals(sigmas):
+        x0 = evaluate(denoise, x, sigmas, index, on_step)
+        slopes = [derivative(x, sigma, x0), *slopes][:4]
+        if sigma_next == 0.0:
+            x = x0
+            continue
+        x = x + _weighted(_ADAMS_BASHFORTH[len(slopes) - 1], slopes) * (sigma_next - sigma)
+    return x
+
+
+def ipndm_v(
+    denoise: Denoiser, x: Tensor, sigmas: Sequence[float], noise: StepNoise, on_step: OnStep
+) -> Tensor:
+    """Step with iPNDM's weights of up to fourth order, adapted to uneven steps.
+
+    The weights are those of https://github.com/zju-pi/diff-sampler, on which shared pictures rest; from third
+    order they are not quite the exact integrals that `lms` uses.
+    """
+    slopes: list[Tensor] = []
+    for index, sigma, sigma_next in intervals(sigmas):
+        x0 = evaluate(denoise, x, sigmas, index, on_step)
+        slopes = [derivative(x, sigma, x0), *slopes][:4]
+        if sigma_next == 0.0:
+            x = x0
+            continue
+        widths = [sigmas[index - back + 1] - sigmas[index - back] for back in range(len(slopes))]
+        x = x + _weighted(_uneven_weights(widths), slopes) * (sigma_next - sigma)
+    return x
+
+
+def deis(denoise: Denoiser, x: Tensor, sigmas: Sequence[float], noise: StepNoise, on_step: OnStep) -> Tensor:
+    """Integrate the polynomial through the last three slopes exactly in the VP process's own time.
+
+    The tabulated form ("tAB-DEIS") of https://arxiv.org/abs/2204.13902.
+    """
+    slopes: list[Tensor] = []
+    times, beta_min, beta_max = _deis_times(sigmas)
+    for index, sigma, sigma_next in intervals(sigmas):
+        x0 = evaluate(denoise, x, sigmas, index, on_step)
+        slopes = [derivative(x, sigma, x0), *slopes][:3]
+        if len(slopes) == 1 or sigma_next <= 0.0:
+            x = x + slopes[0] * (sigma_next - sigma)
+        else:
+            known = [times[index - back] for back in range(len(slopes))]
+            x = x + _weighted(_deis_integrals(known, times[index + 1], beta_min, beta_max), slopes)
+    return x
+
+
+def _weighted(weights: Sequence[float], terms: Sequence[Tensor]) -> Tensor:
+    total = terms[0] * weights[0]
+    for weight, term in zip(weights[1:], terms[1:], strict=True):
+        total = total + term * weight
+    return total
+
+
+def _lagrange_integrals(known: Sequence[float], start: float, end: float) -> list[float]:
+    # Gauss-Legendre quadrature with n points is exact to degree 2n - 1, so this is the integral, not an estimate.
+    points, weights = np.polynomial.legendre.leggauss(len(known) // 2 + 1)
+    places = (end - start) / 2 * points + (start + end) / 2
+    integrals = []
+    for own in known:
+        basis = np.ones_like(places)
+        for other in known:
+            if other != own:
+                basis = basis * (places - other) / (own - other)
+        integrals.append(float(np.sum(weights * basis) * (end - start) / 2))
+    return integrals
+
+
+def _uneven_weights(widths: Sequence[float]) -> list[float]:
+    """Return the weights of the slopes, newest first; `widths` are those of the steps, newest first."""
+    weights = [1.0, 0.0, 0.0, 0.0]
+    if len(widths) > 1:
+        h0, h1 = widths[:2]
+        weights = [1.0 + h0 / h1 / 2, -h0 / h1 / 2, 0.0, 0.0]
+    if len(widths) > 2:
+        h0, h1, h2 = widths[:3]
+        q = h1 / h2
+        second = (1 - h0 / (3 * (h0 + h1)) * (h0 * (h0 + h1)) / (h1 * (h1 + h2))) / 2
+        weights = [w + second * d for w, d in zip(weights, (1.0, -1.0 - q, q, 0.0), strict=True)]
+    if len(widths) > 3:
+        h0, h1, h2, h3 = widths
+        p = h1 * (h1 + h2) / (h2 * (h2 + h3))
+        third = (1 - h0 / (3 * (h0 + h1))) / 2 + (1 - h0 / (2 * (h0 + h1))) * h0 / (6 * (h0 + h1 + h2))
+        third *= h0 * (h0 + h1) * (h0 + h1 + h2) / (h1 * (h1 + h2) * (h1 + h2 + h3))
+        differences = (1.0, -1.0 - q - p, q + p * (1 + h2 / h3), -p * q)
+        weights = [w + third * d for w, d in zip(weights, differences, strict=True)]
+    return weights[: len(widths)]
+
+
+def _deis_times(sigmas: Sequence[float]) -> tuple[list[float], float, float]:
+    """Return the VP times of the levels, and the betas at the ends of the process."""
+    low, high = math.log(_DEIS_SIGMA_MIN**2 + 1), math.log(_DEIS_SIGMA_MAX**2 + 1)
+    slope = 2 * (low / _DEIS_TIME_MIN - high) / (_DEIS_TIME_MIN - 1)
+    start = high - 0.5 * slope
+    times = [(math.sqrt(start**2 + 2 * slope * math.log(sigma**2 + 1)) - start) / slope for sigma in sigmas]
+    return times, start, slope + start
+
+
+def _deis_integrals(known: Sequence[float], end: float, beta_min: float, beta_max: float) -> list[float]:
+    # A sum over evenly spaced points with both ends at full weight: the tables were always made that way.
+    times = torch.linspace(known[0], end, _DEIS_POINTS, dtype=torch.float64)
+    width = (end - known[0]) / _DEIS_POINTS
+    rate = times * (beta_max - beta_min) + beta_min
+    alpha_bar = torch.exp(-0.5 * times**2 * (beta_max - beta_min) - times * beta_min)
+    integrand = 0.5 * rate / torch.sqrt(alpha_bar * (1 - alpha_bar))
+    integrals = []
+    for own in known:
+        basis = torch.ones_like(times)
+        for other in known:
+            if other != own:
+                basis = basis * (times - other) / (own - other)
+        integrals.append(float(torch.sum(integrand * basis)) * width)
+    return integrals

@@ -1,0 +1,102 @@
+"""What the samplers share: stepping through noise levels, ancestral splits, the half log signal-to-noise ratio."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from nodes.diffusion.denoiser import Denoiser, OnStep, Step
+from nodes.diffusion.parametrisation import Parametrisation
+
+# The first level of a flow schedule is pure noise, where the signal-to-noise ratio is zero; the samplers that
+# work in its logarithm start this share of the way in.
+_FLOW_START_PERCENT = 1e-4
+
+
+def intervals(sigmas: Sequence[float]) -> Iterator[tuple[int, float, float]]:
+    """Yield the index, the level and the next level of each step."""
+    for index in range(len(sigmas) - 1):
+        yield index, sigmas[index], sigmas[index + 1]
+
+
+def evaluate(denoise: Denoiser, x: Tensor, sigmas: Sequence[float], index: int, on_step: OnStep) -> Tensor:
+    """Return x0 at the `index`-th level and report the step."""
+    x0 = denoise(x, sigmas[index])
+    on_step(Step(index, len(sigmas) - 1, sigmas[index], x, x0))
+    return x0
+
+
+def evaluate_with_uncond(
+    denoise: Denoiser, x: Tensor, sigmas: Sequence[float], index: int, on_step: OnStep
+) -> tuple[Tensor, Tensor]:
+    """Return the guided and the unconditional x0 at the `index`-th level and report the step."""
+    x0, uncond = denoise.with_uncond(x, sigmas[index])
+    on_step(Step(index, len(sigmas) - 1, sigmas[index], x, x0))
+    return x0, uncond
+
+
+def derivative(x: Tensor, sigma: float, x0: Tensor) -> Tensor:
+    """Return dx/dsigma of the probability flow ODE (https://arxiv.org/abs/2206.00364, equation 3)."""
+    return (x - x0) / sigma
+
+
+def ancestral(sigma: float, sigma_next: float, eta: float) -> tuple[float, float]:
+    """Split a step into the level to go down to and the standard deviation of the noise to add after it.
+
+    The noise is `eta` times that of the DDPM posterior, and never more than `sigma_next`.
+    """
+    if not eta:
+        return sigma_next, 0.0
+    up = min(sigma_next, eta * sigma_next * root(1.0 - (sigma_next / sigma) ** 2))
+    return root(sigma_next**2 - up**2), up
+
+
+def flow_ancestral(sigma: float, sigma_next: float, eta: float) -> tuple[float, float, float]:
+    """Split a step of a flow: the level to go down to, the scale of what arrives there, the noise to add.
+
+    The scale and the noise bring level and signal back to those of `sigma_next`.
+    """
+    down = sigma_next * (1.0 + (sigma_next / sigma - 1.0) * eta)
+    scale = (1.0 - sigma_next) / (1.0 - down)
+    return down, scale, root(sigma_next**2 - (down * scale) ** 2)
+
+
+def root(value: float) -> float:
+    """Return the square root, taking what is below zero, by rounding or by an eta above 1, for zero."""
+    return math.sqrt(max(value, 0.0))
+
+
+def half_log_snr(sigma: float, parametrisation: Parametrisation) -> float:
+    """Return `log(alpha / sigma)`, where alpha is the scale of the signal; infinite at 0."""
+    if sigma == 0.0:
+        return math.inf
+    if not parametrisation.is_flow:
+        return -math.log(sigma)
+    return math.log((1.0 - sigma) / sigma) if sigma < 1.0 else -math.inf
+
+
+def signal_scale(sigma: float, parametrisation: Parametrisation) -> float:
+    """Return alpha, the scale of the clean latent within the noisy one."""
+    return 1.0 - sigma if parametrisation.is_flow else 1.0
+
+
+def sigma_between(sigma: float, sigma_next: float, share: float, parametrisation: Parametrisation) -> float:
+    """Return the level `share` of the way in half log signal-to-noise ratio.
+
+    Computed in float32: Brownian noise is drawn for the interval that ends here, and it is rough enough to tell
+    two levels apart that differ in the last digit.
+    """
+    ends = torch.tensor([sigma, sigma_next], dtype=torch.float32)
+    start, end = (ends.logit() if parametrisation.is_flow else ends.log()).neg().unbind()
+    place = start + share * (end - start)
+    return float(place.neg().sigmoid() if parametrisation.is_flow else place.neg().exp())
+
+
+def within_snr_range(sigmas: Sequence[float], parametrisation: Parametrisation) -> Sequence[float]:
+    """Return the levels with a first one of pure noise moved to where its signal-to-noise ratio is positive."""
+    if len(sigmas) > 1 and parametrisation.is_flow and sigmas[0] >= 1.0:
+        return [parametrisation.percent_to_sigma(_FLOW_START_PERCENT), *sigmas[1:]]
+    return sigmas
