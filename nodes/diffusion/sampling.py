@@ -1,0 +1,245 @@
+"""The one way from a model, a guider, noise and a schedule to a latent; every sampling node goes through it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+from nodegraph.node import NodeError
+from nodes.diffusion.conditioning import Entry, encode_inputs, prepare
+from nodes.diffusion.denoiser import Denoiser, OnStep, Step
+from nodes.diffusion.guidance import Guidance, GuidanceHook, Guide
+from nodes.diffusion.inpainting import Masked, concat_channels, fit_mask
+from nodes.diffusion.model_denoiser import Inputs, ModelDenoiser, Network, into_network, out_of_network
+from nodes.diffusion.noise import initial_noise
+from nodes.diffusion.parametrisation import Parametrisation
+from nodes.diffusion.samplers import SAMPLERS, run
+from nodes.diffusion.schedules import ksampler_sigmas
+from nodes.values import Cond, Conditioning, Guider, Latent, Model, Patch, Sampler
+
+MakeHook = Callable[[Patch], GuidanceHook]
+"""Gives a guidance patch its meaning."""
+
+_HIGHEST_SEED = 2**64 - 1
+
+
+def sample(
+    network: Network,
+    guider: Guider,
+    noise: Tensor,
+    seed: int,
+    sampler: Sampler,
+    sigmas: Tensor,
+    latent: Latent,
+    on_step: OnStep | None = None,
+    hooks: Mapping[str, MakeHook] = MappingProxyType({}),
+) -> tuple[Latent, Latent]:
+    """Sample `latent` with `network`, which the guider's model names, over the noise levels `sigmas`.
+
+    `noise` is shaped as the latent's samples; `seed` is that of the sampler's step noise. An empty schedule returns
+    the latent as it is. `hooks` gives the model's guidance patches their meaning by name. Returns the latent
+    at the last level and the last estimate of the clean latent, on the CPU, in the units of links.
+
+    Raises NodeError where latent, conditioning and model do not go together, and what `on_step` raises.
+    """
+    model = guider.model
+    latent = fit_channels(latent, model)
+    if len(sigmas) == 0:
+        return latent, latent
+    check_conditionings(guider)
+    with torch.no_grad():
+        start = latent.samples.to(network.device, torch.float32)
+        # An empty latent stays zero in every format, those with a shift included.
+        if bool(latent.samples.count_nonzero()):
+            start = into_network(start, model.latent_format)
+        noise = noise.to(start)
+        denoise = _denoiser(network, guider, start, noise, seed, sampler, latent.noise_mask, hooks)
+        last: list[Tensor] = []
+
+        def step_done(step: Step) -> None:
+            last[:] = [step.x0]
+            if on_step is not None:
+                on_step(step)
+
+        levels = sigmas.to("cpu", torch.float32)
+        parametrisation = model.parametrisation
+        first = float(levels[0])
+        x = parametrisation.noise_scaling(first, noise, start, starts_at_top(first, parametrisation))
+        x = run(
+            sampler.name,
+            denoise,
+            x,
+            levels,
+            seed=seed,
+            on_step=step_done,
+            options={name: option for name, option in sampler.options if option is not None},
+        )
+        x = parametrisation.inverse_noise_scaling(float(levels[-1]), x)
+        done = _on_link(x, latent, model)
+        return done, _on_link(last[0], latent, model) if last else done
+
+
+def draw_noise(latent: Latent, seed: int | None) -> Tensor:
+    """Draw the noise for a latent on the CPU, float32: all zeros where `seed` is None.
+
+    Raises NodeError where the latent names places in a batch, but not one for each sample.
+    """
+    samples = latent.samples.to("cpu", torch.float32)
+    if seed is None:
+        return torch.zeros_like(samples)
+    if latent.batch_index is not None and len(latent.batch_index) != samples.shape[0]:
+        raise NodeError(
+            "the latent's batch index does not give one place for each sample.",
+            found=f"{len(latent.batch_index)} places for {samples.shape[0]} samples",
+        )
+    return initial_noise(samples, seed, latent.batch_index)
+
+
+def starts_at_top(sigma: float, parametrisation: Parametrisation) -> bool:
+    """Whether a schedule that starts at `sigma` starts at the model's largest noise level or above."""
+    highest = parametrisation.sigma_max
+    return math.isclose(highest, sigma, rel_tol=1e-05) or sigma > highest
+
+
+def ksampler_levels(
+    model: Model,
+    sampler: str,
+    scheduler: str,
+    steps: int,
+    denoise: float = 1.0,
+    start_at_step: int = 0,
+    end_at_step: int | None = None,
+    leave_noise: bool = False,
+) -> Tensor:
+    """Return the noise levels of a KSampler: (steps taken + 1,), or none where there is nothing to sample.
+
+    `start_at_step` and `end_at_step` cut the schedule; a cut end goes down to 0 all the same unless
+    `leave_noise` is set.
+    """
+    levels = ksampler_sigmas(sampler, scheduler, steps, denoise, model.parametrisation)
+    if end_at_step is not None and end_at_step < len(levels) - 1:
+        levels = levels[: end_at_step + 1].clone()
+        if not leave_noise:
+            levels[-1] = 0.0
+    return levels[start_at_step:] if start_at_step < len(levels) - 1 else levels[:0]
+
+
+def add_noise(model: Model, noise: Tensor, sigmas: Tensor, latent: Latent) -> Latent:
+    """Noise a latent by the difference between the first and the last of `sigmas`, or by the only one.
+
+    `noise` is shaped as the samples. An empty schedule returns the latent as it is.
+    """
+    if len(sigmas) == 0:
+        return latent
+    level = float((sigmas[0] - sigmas[-1]).abs()) if len(sigmas) > 1 else float(sigmas[0])
+    start = latent.samples.to("cpu", torch.float32)
+    if bool(start.count_nonzero()):
+        start = into_network(start, model.latent_format)
+    noisy = out_of_network(model.parametrisation.noise_scaling(level, noise, start), model.latent_format)
+    return replace(latent, samples=torch.nan_to_num(noisy, nan=0.0, posinf=0.0, neginf=0.0))
+
+
+def fit_channels(latent: Latent, model: Model) -> Latent:
+    """Return the latent with the channels that the model works on: an empty latent takes any number.
+
+    Raises NodeError where a latent with content does not match.
+    """
+    samples, channels = latent.samples, model.latent_format.channels
+    if samples.ndim == 4 and samples.shape[1] == channels:
+        return latent
+    if samples.ndim == 4 and not bool(samples.count_nonzero()):
+        return replace(latent, samples=samples.new_zeros(samples.shape[0], channels, *samples.shape[2:]))
+    raise NodeError(
+        f"the latent does not fit the model: {model.family} works on latents with {channels} channels.",
+        input="latent_image",
+        found=f"samples of shape {tuple(samples.shape)}",
+        allowed=f"(batch, {channels}, height, width)",
+        hint="Encode the picture with the VAE of this model.",
+    )
+
+
+def check_conditionings(guider: Guider) -> None:
+    """Raise NodeError where an encoding's width is not the one that the model's cross-attention reads."""
+    wanted = dict(guider.model.architecture.arguments).get("cross_attention_dim")
+    for role, conditioning in guider.conditionings:
+        for cond in conditioning.entries:
+            if isinstance(wanted, int) and cond.context.shape[-1] != wanted:
+                raise NodeError(
+                    f"the conditioning does not fit the model: {guider.model.family} reads encodings "
+                    f"{wanted} numbers wide.",
+                    input=role,
+                    found=f"encodings {cond.context.shape[-1]} numbers wide",
+                    hint="Encode the prompt with the CLIP of the same checkpoint.",
+                )
+
+
+def _denoiser(
+    network: Network,
+    guider: Guider,
+    start: Tensor,
+    noise: Tensor,
+    seed: int,
+    sampler: Sampler,
+    noise_mask: Tensor | None,
+    hooks: Mapping[str, MakeHook],
+) -> Denoiser:
+    mask = None if noise_mask is None else fit_mask(noise_mask, start)
+    guidance = Guidance(
+        guide=Guide(_model_denoiser(network, guider.model), _entries(network, guider, start, mask)),
+        kind=guider.kind,
+        options=dict(guider.options),
+        hooks=tuple(_hook(patch, hooks) for patch in guider.model.patches if patch.kind == "guidance"),
+    )
+    if mask is None:
+        return guidance
+    spec = SAMPLERS.get(sampler.name)
+    if spec is not None and spec.fresh_mask_noise:
+        noise = initial_noise(noise.cpu(), (seed + 1) & _HIGHEST_SEED).to(noise)
+    return Masked(guidance, start, noise, mask)
+
+
+def _model_denoiser(network: Network, model: Model) -> ModelDenoiser:
+    handed_on = tuple(patch for patch in model.patches if patch.kind in ("attention", "block", "wrapper"))
+    return ModelDenoiser(network, model.parametrisation, handed_on)
+
+
+def _entries(
+    network: Network, guider: Guider, start: Tensor, mask: Tensor | None
+) -> Mapping[str, tuple[Entry, ...]]:
+    """The guider's conditionings by role, and those of guidance patches by `patch name.input name`."""
+    model = guider.model
+    channels = dict(model.architecture.arguments).get("in_channels", start.shape[1]) - start.shape[1]
+
+    def encode(cond: Cond) -> Inputs:
+        inputs = encode_inputs(cond, start.shape[0], network.device, network.dtype)
+        concat = concat_channels(
+            channels, start, model.latent_format, cond.concat_latent, cond.concat_mask, mask
+        )
+        return inputs if concat is None else replace(inputs, concat=concat.to(network.dtype))
+
+    found = prepare(dict(guider.conditionings), start, model.parametrisation, encode)
+    for patch in model.patches:
+        for name, value in patch.inputs:
+            if patch.kind == "guidance" and isinstance(value, Conditioning):
+                alone = prepare({name: value}, start, model.parametrisation, encode)
+                found[f"{patch.name}.{name}"] = alone[name]
+    return found
+
+
+def _hook(patch: Patch, hooks: Mapping[str, MakeHook]) -> GuidanceHook:
+    if patch.name not in hooks:
+        raise NodeError(
+            f"the model carries a guidance patch {patch.name!r} that this version does not know.",
+            input="model",
+            allowed=", ".join(hooks) or "none",
+        )
+    return hooks[patch.name](patch)
+
+
+def _on_link(x: Tensor, latent: Latent, model: Model) -> Latent:
+    return replace(latent, samples=out_of_network(x.float(), model.latent_format).cpu())
