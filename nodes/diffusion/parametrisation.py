@@ -71,6 +71,10 @@ class Parametrisation(Protocol):
         """Undo the scale that noising to `sigma` put on the clean latent."""
 
 
+def _float32(value: float) -> Tensor:
+    return torch.tensor(value, dtype=torch.float32)
+
+
 @dataclass(frozen=True)
 class _Gaussian:
     """What all time scales share: the algebra of a prediction type."""
@@ -163,10 +167,10 @@ class _Table(_Gaussian):
 
     def _nearest(self, sigma: float) -> int:
         # float32 throughout: a sigma interpolated half-way between two entries is a tie up to rounding.
-        return int((torch.tensor(sigma, dtype=torch.float32).log() - self.log_sigmas).abs().argmin())
+        return int((_float32(sigma).log() - self.log_sigmas).abs().argmin())
 
     def _interpolate(self, index: float) -> float:
-        position = torch.tensor(index, dtype=torch.float32).clamp(0, len(self.log_sigmas) - 1)
+        position = _float32(index).clamp(0, len(self.log_sigmas) - 1)
         low, high = self.log_sigmas[int(position.floor())], self.log_sigmas[int(position.ceil())]
         weight = position.frac()
         return float(((1 - weight) * low + weight * high).exp())
@@ -244,7 +248,7 @@ class Distilled(Discrete):
 
     def sigma(self, timestep: float) -> float:
         """Return the noise level at `timestep`, interpolated in log sigma between valid steps."""
-        return self._interpolate((timestep - (self._stride - 1)) / self._stride)
+        return self._interpolate(float((_float32(timestep) - (self._stride - 1)) / self._stride))
 
 
 def _rescale_to_zero_terminal_snr(sigmas: Tensor) -> Tensor:
@@ -300,14 +304,15 @@ class ContinuousEDM(_LogUniform):
 
     def timestep(self, sigma: float) -> float:
         """Return `log(sigma) / 4`."""
-        return sigma / (sigma + 1.0) if self.prediction == "cosmos_rflow" else 0.25 * math.log(sigma)
+        level = _float32(sigma)
+        return float(level / (level + 1) if self.prediction == "cosmos_rflow" else 0.25 * level.log())
 
     def sigma(self, timestep: float) -> float:
         """Return `exp(4 * timestep)`."""
         if self.prediction != "cosmos_rflow":
-            return math.exp(timestep / 0.25)
-        high = self.sigma_max
-        return high if timestep >= high / (high + 1.0) else timestep / (1.0 - timestep)
+            return float((_float32(timestep) / 0.25).exp())
+        high, time = _float32(self.sigma_max), _float32(timestep)
+        return float(high if time >= high / (high + 1) else time / (1 - time))
 
 
 @dataclass(frozen=True)
@@ -320,11 +325,11 @@ class ContinuousV(_LogUniform):
 
     def timestep(self, sigma: float) -> float:
         """Return the angle whose tangent is `sigma`, in units of a right angle."""
-        return math.atan(sigma) / math.pi * 2
+        return float(_float32(sigma).atan() / math.pi * 2)
 
     def sigma(self, timestep: float) -> float:
         """Return the tangent of `timestep` right angles."""
-        return math.tan(timestep * math.pi / 2)
+        return float((_float32(timestep) * math.pi / 2).tan())
 
 
 @dataclass(frozen=True)
@@ -341,8 +346,7 @@ class Flow(_Gaussian):
     @cached_property
     def sigmas(self) -> Tensor:
         """A thousand noise levels, ascending, float32 on the CPU. Read only."""
-        times = torch.arange(1, 1001) / 1000 * self.multiplier / self.multiplier
-        return self.shift * times / (1 + (self.shift - 1) * times)
+        return self._at(torch.arange(1, 1001) / 1000 * self.multiplier)
 
     @cached_property
     def sigma_min(self) -> float:
@@ -354,19 +358,21 @@ class Flow(_Gaussian):
         """The largest noise level: 1, pure noise."""
         return float(self.sigmas[-1])
 
-    def _shifted(self, time: float) -> float:
-        return self.shift * time / (1.0 + (self.shift - 1.0) * time)
+    def _at(self, timestep: Tensor) -> Tensor:
+        time = timestep / self.multiplier
+        return time if self.shift == 1.0 else self.shift * time / (1 + (self.shift - 1) * time)
 
     def timestep(self, sigma: float) -> float:
         """Return `sigma * multiplier`."""
-        return sigma * self.multiplier
+        return float(_float32(sigma) * self.multiplier)
 
     def sigma(self, timestep: float) -> float:
         """Return the shifted noise level at `timestep`."""
-        return self._shifted(timestep / self.multiplier)
+        return float(self._at(_float32(timestep)))
 
     def percent_to_sigma(self, percent: float) -> float:
         """Return the noise level at `percent` (0 at the start of sampling, 1 at its end)."""
         if percent <= 0.0:
             return 1.0
-        return 0.0 if percent >= 1.0 else self._shifted(1.0 - percent)
+        time = max(1.0 - percent, 0.0)
+        return self.shift * time / (1.0 + (self.shift - 1.0) * time)

@@ -1,6 +1,6 @@
 """DPM-Solver with one-step methods of mixed order: a fixed number of evaluations, or adaptive steps.
 
-Source: https://arxiv.org/abs/2206.00927. Time is `t = -log(sigma)`.
+Source: https://arxiv.org/abs/2206.00927. Time is `t = -log(sigma)`, a float32 scalar on the CPU.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nodes.diffusion.denoiser import Denoiser, OnStep, Step
 from nodes.diffusion.noise import StepNoise
-from nodes.diffusion.samplers.steps import ancestral, root
+from nodes.diffusion.samplers.steps import ancestral, root, scalar
 
 # The adaptive solver is done when it is this close to the end in log sigma.
 _END_TOLERANCE = 1e-5
@@ -34,10 +34,10 @@ def dpm_fast(
         if evaluations % 3 == 0
         else ([3] * (evaluations // 3) + [evaluations % 3])
     )
-    times = torch.linspace(start, end, evaluations // 3 + 2).tolist()
+    times = torch.linspace(float(start), float(end), evaluations // 3 + 2)
     for index, order in enumerate(orders):
         here = _Origin(denoise, x, times[index])
-        on_step(Step(index, evaluations, math.exp(-times[index]), x, here.x0))
+        on_step(Step(index, evaluations, float(_sigma(times[index])), x, here.x0))
         x = here.step(times[index + 1], order)
     return x
 
@@ -76,7 +76,7 @@ def dpm_adaptive(
     control = _StepSize(
         abs(h_init) * (1 if forward else -1), pcoeff, icoeff, dcoeff, 1.5 if eta else order, accept_safety
     )
-    clip = min if forward else max
+    clip = torch.minimum if forward else torch.maximum
     previous = x
     attempt = 0
     while now < end - _END_TOLERANCE if forward else now > end + _END_TOLERANCE:
@@ -90,23 +90,27 @@ def dpm_adaptive(
         error = _error(low, high, previous, rtol, atol)
         if control.accepts(error):
             previous = low
-            x = high + noise(math.exp(-now), math.exp(-after)) * (up * s_noise)
+            x = high + noise(float(_sigma(now)), float(_sigma(after))) * (up * s_noise)
             now = after
-        on_step(Step(attempt, len(sigmas) - 1, math.exp(-now), x, here.x0))
+        on_step(Step(attempt, len(sigmas) - 1, float(_sigma(now)), x, here.x0))
         attempt += 1
     return x
 
 
-def _time_range(sigmas: Sequence[float]) -> tuple[float, float]:
+def _sigma(time: Tensor) -> Tensor:
+    return time.neg().exp()
+
+
+def _time_range(sigmas: Sequence[float]) -> tuple[Tensor, Tensor]:
     last = sigmas[-1] if sigmas[-1] != 0.0 else sigmas[-2]
-    return -math.log(sigmas[0]), -math.log(last)
+    return -scalar(sigmas[0]).log(), -scalar(last).log()
 
 
-def _ancestral_time(now: float, after: float, end: float, eta: float) -> tuple[float, float]:
+def _ancestral_time(now: Tensor, after: Tensor, end: Tensor, eta: float) -> tuple[Tensor, float]:
     """Return the time to step to and the standard deviation of the noise that leads back to `after`."""
-    down, _ = ancestral(math.exp(-now), math.exp(-after), eta)
-    target = min(end, -math.log(down)) if down > 0.0 else end
-    return target, root(math.exp(-after) ** 2 - math.exp(-target) ** 2)
+    down, _ = ancestral(float(_sigma(now)), float(_sigma(after)), eta)
+    target = torch.minimum(end, -scalar(down).log())
+    return target, root(float(_sigma(after) ** 2 - _sigma(target) ** 2))
 
 
 def _error(low: Tensor, high: Tensor, previous: Tensor, rtol: float, atol: float) -> float:
@@ -117,52 +121,50 @@ def _error(low: Tensor, high: Tensor, previous: Tensor, rtol: float, atol: float
 class _Origin:
     """A state of the ODE from which steps of several orders are tried; evaluations are shared among them."""
 
-    def __init__(self, denoise: Denoiser, x: Tensor, time: float) -> None:
+    def __init__(self, denoise: Denoiser, x: Tensor, time: Tensor) -> None:
         self._denoise = denoise
         self._x = x
         self._time = time
         self._eps = self._noise_at(x, time)
-        self._stages: dict[tuple[float, float], Tensor] = {}
+        self._stages: dict[float, Tensor] = {}
 
     @property
     def x0(self) -> Tensor:
         """The clean latent that the first evaluation points at."""
-        return self._x - self._eps * math.exp(-self._time)
+        return self._x - self._eps * _sigma(self._time)
 
-    def step(self, time: float, order: int, first: float | None = None) -> Tensor:
+    def step(self, time: Tensor, order: int, first: float | None = None) -> Tensor:
         """Return the state at `time` by a step of `order`, whose first inner stage is at the share `first`."""
         width = time - self._time
-        sigma = math.exp(-time)
-        straight = self._x - self._eps * (sigma * math.expm1(width))
+        sigma, growth = _sigma(time), width.expm1()
+        straight = self._x - self._eps * (sigma * growth)
         if order == 1:
             return straight
         if order == 2:
             share = 1 / 2 if first is None else first
             stage = self._stage(share, width) - self._eps
-            return straight - stage * (sigma / (2 * share) * math.expm1(width))
+            return straight - stage * (sigma / (2 * share) * growth)
         stage = self._second_stage(width) - self._eps
-        return straight - stage * (sigma / (2 / 3) * (math.expm1(width) / width - 1))
+        return straight - stage * (sigma / (2 / 3) * (growth / width - 1))
 
-    def _stage(self, share: float, width: float) -> Tensor:
-        if (share, width) not in self._stages:
+    def _stage(self, share: float, width: Tensor) -> Tensor:
+        # Every step from here that shares its stages has the same width.
+        if share not in self._stages:
             time = self._time + share * width
-            inner = self._x - self._eps * (math.exp(-time) * math.expm1(share * width))
-            self._stages[share, width] = self._noise_at(inner, time)
-        return self._stages[share, width]
+            inner = self._x - self._eps * (_sigma(time) * (share * width).expm1())
+            self._stages[share] = self._noise_at(inner, time)
+        return self._stages[share]
 
-    def _second_stage(self, width: float) -> Tensor:
+    def _second_stage(self, width: Tensor) -> Tensor:
         share = 2 / 3
         time = self._time + share * width
-        sigma = math.exp(-time)
-        partial = math.expm1(share * width)
+        sigma, growth = _sigma(time), (share * width).expm1()
         change = self._stage(1 / 3, width) - self._eps
-        inner = (
-            self._x - self._eps * (sigma * partial) - change * (sigma * 2 * (partial / (share * width) - 1))
-        )
+        inner = self._x - self._eps * (sigma * growth) - change * (sigma * 2 * (growth / (share * width) - 1))
         return self._noise_at(inner, time)
 
-    def _noise_at(self, x: Tensor, time: float) -> Tensor:
-        sigma = math.exp(-time)
+    def _noise_at(self, x: Tensor, time: Tensor) -> Tensor:
+        sigma = float(_sigma(time))
         return (x - self._denoise(x, sigma)) / sigma
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from nodes.diffusion.denoiser import Denoiser, OnStep
 from nodes.diffusion.noise import StepNoise
-from nodes.diffusion.samplers.steps import derivative, evaluate, intervals
+from nodes.diffusion.samplers.steps import derivative, evaluate, intervals, scalar
 
 # Adams-Bashforth weights by order, the newest slope first.
 _ADAMS_BASHFORTH = (
@@ -99,7 +98,7 @@ def deis(denoise: Denoiser, x: Tensor, sigmas: Sequence[float], noise: StepNoise
         if len(slopes) == 1 or sigma_next <= 0.0:
             x = x + slopes[0] * (sigma_next - sigma)
         else:
-            known = [times[index - back] for back in range(len(slopes))]
+            known = times[index - len(slopes) + 1 : index + 1].flip(0)
             x = x + _weighted(_deis_integrals(known, times[index + 1], beta_min, beta_max), slopes)
     return x
 
@@ -112,17 +111,19 @@ def _weighted(weights: Sequence[float], terms: Sequence[Tensor]) -> Tensor:
 
 
 def _lagrange_integrals(known: Sequence[float], start: float, end: float) -> list[float]:
-    # Gauss-Legendre quadrature with n points is exact to degree 2n - 1, so this is the integral, not an estimate.
-    points, weights = np.polynomial.legendre.leggauss(len(known) // 2 + 1)
-    places = (end - start) / 2 * points + (start + end) / 2
-    integrals = []
-    for own in known:
-        basis = np.ones_like(places)
-        for other in known:
+    from scipy import integrate
+
+    # In float32, like the levels: where they lie close together the rounding reaches the fifth digit.
+    levels = np.asarray(known, dtype=np.float32)
+
+    def basis(place: float, own: int) -> np.float32 | float:
+        value: np.float32 | float = 1.0
+        for other in range(len(levels)):
             if other != own:
-                basis = basis * (places - other) / (own - other)
-        integrals.append(float(np.sum(weights * basis) * (end - start) / 2))
-    return integrals
+                value = value * ((place - levels[other]) / (levels[own] - levels[other]))
+        return value
+
+    return [float(integrate.quad(basis, start, end, (own,), epsrel=1e-4)[0]) for own in range(len(levels))]
 
 
 def _uneven_weights(widths: Sequence[float]) -> list[float]:
@@ -146,27 +147,28 @@ def _uneven_weights(widths: Sequence[float]) -> list[float]:
     return weights[: len(widths)]
 
 
-def _deis_times(sigmas: Sequence[float]) -> tuple[list[float], float, float]:
-    """Return the VP times of the levels, and the betas at the ends of the process."""
-    low, high = math.log(_DEIS_SIGMA_MIN**2 + 1), math.log(_DEIS_SIGMA_MAX**2 + 1)
+def _deis_times(sigmas: Sequence[float]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the VP times of the levels, and the betas at the ends of the process, in float32."""
+    low, high = (scalar(_DEIS_SIGMA_MIN) ** 2 + 1).log(), (scalar(_DEIS_SIGMA_MAX) ** 2 + 1).log()
     slope = 2 * (low / _DEIS_TIME_MIN - high) / (_DEIS_TIME_MIN - 1)
     start = high - 0.5 * slope
-    times = [(math.sqrt(start**2 + 2 * slope * math.log(sigma**2 + 1)) - start) / slope for sigma in sigmas]
+    levels = torch.tensor(sigmas, dtype=torch.float32)
+    times = ((start**2 + 2 * slope * (levels**2 + 1).log()).sqrt() - start) / slope
     return times, start, slope + start
 
 
-def _deis_integrals(known: Sequence[float], end: float, beta_min: float, beta_max: float) -> list[float]:
+def _deis_integrals(known: Tensor, end: Tensor, beta_min: Tensor, beta_max: Tensor) -> list[float]:
     # A sum over evenly spaced points with both ends at full weight: the tables were always made that way.
-    times = torch.linspace(known[0], end, _DEIS_POINTS, dtype=torch.float64)
+    times = torch.linspace(float(known[0]), float(end), _DEIS_POINTS)
     width = (end - known[0]) / _DEIS_POINTS
     rate = times * (beta_max - beta_min) + beta_min
     alpha_bar = torch.exp(-0.5 * times**2 * (beta_max - beta_min) - times * beta_min)
     integrand = 0.5 * rate / torch.sqrt(alpha_bar * (1 - alpha_bar))
     integrals = []
-    for own in known:
+    for own in range(len(known)):
         basis = torch.ones_like(times)
-        for other in known:
+        for other in range(len(known)):
             if other != own:
-                basis = basis * (times - other) / (own - other)
-        integrals.append(float(torch.sum(integrand * basis)) * width)
+                basis = basis * ((times - known[other]) / (known[own] - known[other]))
+        integrals.append(float(torch.sum(integrand * basis) * width))
     return integrals

@@ -1,4 +1,8 @@
-"""What the samplers share: stepping through noise levels, ancestral splits, the half log signal-to-noise ratio."""
+"""What the samplers share: stepping through noise levels, ancestral splits, the half log signal-to-noise ratio.
+
+Where a coefficient is a small difference of large numbers, float64 and float32 disagree beyond the tolerance to
+which shared pictures are reproduced. Those are computed as float32 scalars, as everywhere else, on the CPU.
+"""
 
 from __future__ import annotations
 
@@ -50,8 +54,12 @@ def ancestral(sigma: float, sigma_next: float, eta: float) -> tuple[float, float
     """
     if not eta:
         return sigma_next, 0.0
-    up = min(sigma_next, eta * sigma_next * root(1.0 - (sigma_next / sigma) ** 2))
-    return root(sigma_next**2 - up**2), up
+    if math.isinf(sigma):
+        return 0.0, sigma_next
+    start, end = scalar(sigma), scalar(sigma_next)
+    posterior = (end**2 * (start**2 - end**2) / start**2).clamp(min=0).sqrt()
+    up = torch.minimum(end, eta * posterior)
+    return float((end**2 - up**2).sqrt()), float(up)
 
 
 def flow_ancestral(sigma: float, sigma_next: float, eta: float) -> tuple[float, float, float]:
@@ -59,9 +67,16 @@ def flow_ancestral(sigma: float, sigma_next: float, eta: float) -> tuple[float, 
 
     The scale and the noise bring level and signal back to those of `sigma_next`.
     """
-    down = sigma_next * (1.0 + (sigma_next / sigma - 1.0) * eta)
-    scale = (1.0 - sigma_next) / (1.0 - down)
-    return down, scale, root(sigma_next**2 - (down * scale) ** 2)
+    start, end = scalar(sigma), scalar(sigma_next)
+    down = end * (1 + (end / start - 1) * eta)
+    kept, kept_down = 1 - end, 1 - down
+    renoise = (end**2 - down**2 * kept**2 / kept_down**2).clamp(min=0).sqrt()
+    return float(down), float(kept / kept_down), float(renoise)
+
+
+def scalar(value: float) -> Tensor:
+    """Return `value` as a float32 scalar on the CPU."""
+    return torch.tensor(value, dtype=torch.float32)
 
 
 def root(value: float) -> float:
@@ -98,5 +113,7 @@ def sigma_between(sigma: float, sigma_next: float, share: float, parametrisation
 def within_snr_range(sigmas: Sequence[float], parametrisation: Parametrisation) -> Sequence[float]:
     """Return the levels with a first one of pure noise moved to where its signal-to-noise ratio is positive."""
     if len(sigmas) > 1 and parametrisation.is_flow and sigmas[0] >= 1.0:
-        return [parametrisation.percent_to_sigma(_FLOW_START_PERCENT), *sigmas[1:]]
+        # Levels are float32, and so near 1 the rounding is most of the signal.
+        first = scalar(parametrisation.percent_to_sigma(_FLOW_START_PERCENT))
+        return [float(first), *sigmas[1:]]
     return sigmas
