@@ -9,9 +9,14 @@ from nodegraph.node import Pack
 PACK = Pack(
     name="nodes",
     modules=(
+        "nodes.alpha",
+        "nodes.compositing",
         "nodes.conditioning",
         "nodes.images",
+        "nodes.image_effects",
         "nodes.image_files",
+        "nodes.latent_batches",
+        "nodes.latent_files",
         "nodes.latents",
         "nodes.masks",
         "nodes.primitives",
