@@ -163,13 +163,31 @@ def convert(
         raise Unfit("invalid_input_type", "a STRING is needed.", "text in quotes")
     if socket == "COMBO":
         return _choose(literal, list(options or ()))
-    if socket == ANY or (set(socket.split(",")) & LITERAL_TYPES):
+    if socket == ANY:
         return literal
+    names = [name for name in socket.split(",") if name in LITERAL_TYPES]
+    if names and socket != names[0]:
+        return _convert_to_any(literal, names, range_, options)
     raise Unfit(
         "invalid_input_type",
         f"this input takes a link from a {socket} output, not a literal.",
         f"[node id, output index] of a node that gives {socket}",
     )
+
+
+def _convert_to_any(
+    literal: object, names: list[str], range_: Range | None, options: Iterable[str] | None
+) -> Any:
+    """The literal as the type that it has already, else as the first of the types that takes it."""
+    exact = _PYTHON_LITERALS.get(type(literal))
+    for name in sorted(names, key=lambda name: name != exact):
+        try:
+            return convert(literal, name, range_, options)
+        except Unfit:
+            if name == exact:
+                raise
+    allowed = " or ".join(names)
+    raise Unfit("invalid_input_type", f"{allowed} is needed.", allowed)
 
 
 def _to_int(literal: object) -> int:

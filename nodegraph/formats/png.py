@@ -1,0 +1,131 @@
+"""Workflows inside pictures: text chunks of a PNG, EXIF entries of a WebP.
+
+`prompt` holds API JSON; `workflow` holds what an editor saved: a document of ours, or ComfyUI's UI format.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from nodegraph.errors import Problem, ValidationError
+from nodegraph.formats.json_text import MAX_BYTES, parse, refuse
+
+if TYPE_CHECKING:
+    from nodegraph.node import NodeSpec
+    from nodegraph.workflow import Workflow
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_EXIF_TEXT_TAGS = (0x010E, 0x010F, 0x0110)
+
+
+def is_picture(data: bytes) -> bool:
+    """Whether bytes begin like a PNG or a WebP."""
+    return data.startswith(PNG_SIGNATURE) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
+
+
+def embedded(data: bytes, name: str, registry: Mapping[str, NodeSpec] | None = None) -> Workflow:
+    """The workflow that a picture carries.
+
+    A whole document is preferred, then the API form, then the UI format. Raises ValidationError where there is none.
+    """
+    from nodegraph.workflow import Workflow
+
+    texts = texts_of(data)
+    workflow: Any = None
+    if "workflow" in texts:
+        try:
+            workflow = parse(texts["workflow"], f"the workflow in {name}")
+        except ValidationError:
+            if "prompt" not in texts:
+                raise
+    if isinstance(workflow, dict) and "nodegraph" in workflow:
+        return Workflow.from_data(workflow, registry, name=f"the workflow in {name}")
+    if "prompt" in texts:
+        prompt = parse(texts["prompt"], f"the prompt in {name}")
+        if isinstance(prompt, dict) and isinstance(workflow, dict):
+            prompt = {"prompt": prompt, "extra_data": {"extra_pnginfo": {"workflow": workflow}}}
+        return Workflow.from_data(_object(prompt, name), registry, name=f"the prompt in {name}")
+    if workflow is not None:
+        return Workflow.from_data(_object(workflow, name), registry, name=f"the workflow in {name}")
+    refuse(f"{name} is a picture that carries no workflow.", code="invalid_prompt")
+
+
+def texts_of(data: bytes) -> dict[str, str]:
+    """The texts in a PNG or WebP by keyword; what is damaged is left out."""
+    if data.startswith(PNG_SIGNATURE):
+        return dict(_png_texts(data))
+    return dict(_webp_texts(data))
+
+
+def _object(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValidationError(Problem("invalid_prompt", f"what {name} carries is not a workflow."))
+    return value
+
+
+def _png_texts(data: bytes) -> Iterator[tuple[str, str]]:
+    position = len(PNG_SIGNATURE)
+    while position + 8 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, position)
+        body = data[position + 8 : position + 8 + size]
+        position += size + 12
+        keyword, _, rest = body.partition(b"\0")
+        text: bytes | None = None
+        if kind == b"tEXt":
+            yield keyword.decode("latin-1"), _utf8_or_latin1(rest)
+        elif kind == b"zTXt":
+            text = _inflate(rest[1:])
+            if text is not None:
+                yield keyword.decode("latin-1"), text.decode("latin-1")
+        elif kind == b"iTXt" and len(rest) >= 2:
+            compressed = rest[0] == 1
+            _, _, after_language = rest[2:].partition(b"\0")
+            _, _, body = after_language.partition(b"\0")
+            text = _inflate(body) if compressed else body
+            if text is not None:
+                yield keyword.decode("latin-1"), text.decode("utf-8", "replace")
+
+
+def _utf8_or_latin1(text: bytes) -> str:
+    """tEXt is Latin-1 by the specification; writers put UTF-8 there, which Latin-1 text seldom is by chance."""
+    try:
+        return text.decode("utf-8")
+    except UnicodeDecodeError:
+        return text.decode("latin-1")
+
+
+def _inflate(data: bytes) -> bytes | None:
+    """Decompressed bytes, None where they are damaged or beyond the size that is read."""
+    try:
+        decoder = zlib.decompressobj()
+        text = decoder.decompress(data, MAX_BYTES)
+    except zlib.error:
+        return None
+    return None if decoder.unconsumed_tail else text
+
+
+def _webp_texts(data: bytes) -> Iterator[tuple[str, str]]:
+    position = 12
+    while position + 8 <= len(data):
+        kind, size = struct.unpack_from("<4sI", data, position)
+        if kind == b"EXIF":
+            yield from _exif_texts(data[position + 8 : position + 8 + size])
+        position += 8 + size + (size & 1)
+
+
+def _exif_texts(data: bytes) -> Iterator[tuple[str, str]]:
+    from PIL import Image
+
+    exif = Image.Exif()
+    try:
+        exif.load(data)
+        values = [exif.get(tag) for tag in _EXIF_TEXT_TAGS]
+    except Exception:  # Pillow raises many kinds of error for damaged EXIF data
+        return
+    for value in values:
+        keyword, colon, text = str(value or "").partition(":")
+        if colon and keyword.lower() in ("prompt", "workflow"):
+            yield keyword.lower(), text.rstrip("\0")

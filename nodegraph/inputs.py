@@ -1,0 +1,318 @@
+"""The inputs of one node: found, converted, filled in with their defaults, or refused with the reason."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from nodegraph.errors import NodeError, Problem, did_you_mean, nearest
+from nodegraph.folders import Folders
+from nodegraph.node import InputSpec, NodeSpec
+from nodegraph.sockets import Unfit, assignable, convert
+
+Link = tuple[str, int]
+_NO_EXTRA: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A node as it is given: its type, links and literals by input name, not yet checked."""
+
+    class_type: str
+    links: Mapping[str, Link]
+    literals: Mapping[str, Any]
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BoundNode:
+    """A node whose inputs are checked: each declared input stands in `literals` or in `links`."""
+
+    id: str
+    spec: NodeSpec
+    title: str
+    literals: Mapping[str, Any]
+    """Values by declared input, of the declared type, defaults filled in. An input of type Many holds a tuple."""
+    links: Mapping[str, Link]
+    """(source id, output index) by input; where the node takes **kwargs, undeclared inputs too."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Undeclared literals, for a node that takes **kwargs."""
+
+
+class _Type:
+    """What binding needs to know of one node type, worked out once."""
+
+    def __init__(self, spec: NodeSpec) -> None:
+        self.spec = spec
+        self.inputs = tuple(spec.inputs.items())
+        self.names = frozenset(spec.inputs)
+        self.plain = {
+            name: item
+            for name, item in self.inputs
+            if item.choice is None and not item.many and not item.lazy
+        }
+        self.hook_inputs: tuple[str, ...] = ()
+        self.hook_takes_folders = False
+        if spec.validate is not None:
+            parameters = inspect.signature(spec.validate).parameters.values()
+            named = [item.name for item in parameters if item.kind is not inspect.Parameter.VAR_KEYWORD]
+            if len(named) < len(parameters):
+                named = [*named, *(name for name in spec.inputs if name not in named)]
+            self.hook_inputs = tuple(name for name in named if name in spec.inputs)
+            self.hook_takes_folders = "folders" in named
+
+
+class _Broken:
+    """Stands for an input whose problem is known already."""
+
+
+class Inputs:
+    """Checks the inputs of nodes. Keeps folder listings, so it serves one run and not a session."""
+
+    BROKEN = _Broken()
+
+    def __init__(self, registry: Mapping[str, NodeSpec], folders: Folders) -> None:
+        self._registry = registry
+        self._folders = folders
+        self._types: dict[str, _Type] = {}
+        self._files: dict[str, tuple[list[str], frozenset[str]]] = {}
+        self._options: dict[tuple[str, ...], frozenset[str]] = {}
+        self._hints: dict[tuple[str, int], str | None] = {}
+
+    def bind(
+        self, node_id: str, entry: Entry, errors: list[Problem], warnings: list[Problem]
+    ) -> BoundNode | None:
+        """The node with its inputs converted; problems are appended. None where its type is not known."""
+        kind = self._types.get(entry.class_type)
+        if kind is None:
+            spec = self._registry.get(entry.class_type)
+            if spec is None:
+                errors.append(self._unknown(node_id, entry))
+                return None
+            kind = self._types[entry.class_type] = _Type(spec)
+        return _One(self, kind, node_id, entry, errors, warnings).bound()
+
+    def literal(self, item: InputSpec, raw: Any) -> Any:
+        """A literal as the input's type. Raises Unfit."""
+        if raw is None and item.default is None:
+            return None
+        if item.many:
+            items = raw if isinstance(raw, (list, tuple)) else [raw]
+            return tuple(self._scalar(item, one) for one in items)
+        return self._scalar(item, raw)
+
+    def _scalar(self, item: InputSpec, raw: Any) -> Any:
+        if item.choice is not None:
+            return self._choose(item, raw)
+        declared = getattr(type(raw), "__socket_type__", None)
+        if declared is not None:
+            if assignable(declared, item.type):
+                return raw
+            raise Unfit("return_type_mismatch", f"a value of type {declared} does not fit.", item.type)
+        return convert(raw, item.type, item.range)
+
+    def _choose(self, item: InputSpec, raw: Any) -> Any:
+        choice = item.choice
+        assert choice is not None
+        if choice.files is None:
+            known = self._options.get(choice.options)
+            if known is None:
+                known = self._options[choice.options] = frozenset(choice.options)
+            return raw if type(raw) is str and raw in known else convert(raw, "COMBO", None, choice.options)
+        return self._choose_file(choice.files, choice.options, raw)
+
+    def _choose_file(self, kind: str, fixed: Sequence[str], raw: Any) -> str:
+        """A name of a file that is there: as listed, with forward slashes, or as the folders themselves find it."""
+        if kind not in self._files:
+            names = [*fixed, *self._folders.list(kind)]
+            self._files[kind] = (names, frozenset(names))
+        names, known = self._files[kind]
+        if not isinstance(raw, str):
+            raise Unfit("invalid_input_type", "the name of a file is needed.", "text in quotes")
+        for name in (raw, raw.replace("\\", "/")):
+            if name in known:
+                return name
+        try:
+            self._folders.find(kind, raw)
+        except NodeError as error:
+            raise Unfit(error.code, error.message, error.allowed, error.hint) from None
+        except (OSError, ValueError):
+            raise Unfit("value_not_in_list", "this is not the name of a file.") from None
+        return raw
+
+    def hint(self, name: str, known: Sequence[str]) -> str | None:
+        """`Did you mean ...?`; remembered, and given up after many, so that no document makes it slow."""
+        key = (name, id(known) if known is self._registry else len(known))
+        if key not in self._hints:
+            self._hints[key] = did_you_mean(name, known) if len(self._hints) < 50 else None
+        return self._hints[key]
+
+    def _unknown(self, node_id: str, entry: Entry) -> Problem:
+        return Problem(
+            code="unknown_node",
+            message=f"there is no node type {entry.class_type[:200]!r}.",
+            node=node_id,
+            title=entry.title or None,
+            hint=self.hint(entry.class_type, list(self._registry))
+            or "The pack that declares it may be missing.",
+        )
+
+    def run_hook(self, kind: _Type, literals: Mapping[str, Any]) -> str | NodeError | None:
+        """What a node's own check says of its literals; None also where some of what it reads is linked."""
+        hook = kind.spec.validate
+        if hook is None or any(name not in literals for name in kind.hook_inputs):
+            return None
+        given = {name: literals[name] for name in kind.hook_inputs}
+        if kind.hook_takes_folders:
+            given["folders"] = self._folders
+        try:
+            return hook(**given)
+        except NodeError as error:
+            return error
+        except Exception as error:
+            return f"the node's own check failed: {type(error).__name__}: {error}."
+
+
+class _One:
+    """The binding of one node."""
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        kind: _Type,
+        node_id: str,
+        entry: Entry,
+        errors: list[Problem],
+        warnings: list[Problem],
+    ) -> None:
+        self.inputs = inputs
+        self.kind = kind
+        self.id = node_id
+        self.entry = entry
+        self.errors = errors
+        self.warnings = warnings
+
+    def bound(self) -> BoundNode:
+        """The node; every declared input that has no problem is in it."""
+        entry, spec = self.entry, self.kind.spec
+        links = entry.links
+        literals: dict[str, Any] = {}
+        extra = _NO_EXTRA
+        given = len(entry.literals) + len(links)
+        used = 0
+        missing: list[str] = []
+        before = len(self.errors)
+        for name, item in self.kind.inputs:
+            if name in links:
+                used += 1
+                continue
+            if name in entry.literals:
+                used += 1
+                raw = entry.literals[name]
+            elif item.required:
+                missing.append(name)
+                continue
+            else:
+                raw = item.default
+            if raw is not Inputs.BROKEN:
+                self._convert(name, item, raw, literals)
+        if used < given:
+            links, extra = self._undeclared(missing)
+        for name in missing:
+            self._missing(name)
+        if spec.validate is not None and len(self.errors) == before:
+            self._hook(literals)
+        return BoundNode(self.id, spec, entry.title or spec.display_name, literals, links, extra)
+
+    def _convert(self, name: str, item: InputSpec, raw: Any, literals: dict[str, Any]) -> None:
+        try:
+            literals[name] = self.inputs.literal(item, raw)
+        except Unfit as error:
+            self.errors.append(
+                self.problem(
+                    error.code,
+                    error.message,
+                    input=name,
+                    found=_shown(raw),
+                    allowed=error.allowed,
+                    hint=error.hint,
+                )
+            )
+
+    def _undeclared(self, missing: list[str]) -> tuple[Mapping[str, Link], Mapping[str, Any]]:
+        """Links and extra literals once undeclared inputs are passed on (**kwargs) or dropped with a warning."""
+        spec, names = self.kind.spec, self.kind.names
+        if spec.takes_kwargs and spec.takes_context not in (*self.entry.links, *self.entry.literals):
+            return self.entry.links, {
+                name: value
+                for name, value in self.entry.literals.items()
+                if name not in names and value is not Inputs.BROKEN
+            }
+        for name in (*self.entry.links, *self.entry.literals):
+            if name not in names and not (missing and nearest(name, missing)):
+                known = list(spec.inputs)
+                hint = self.inputs.hint(name, known) if known else None
+                text = f"{spec.name} has no input {name!r}; it is ignored."
+                self.warnings.append(
+                    self.problem("undeclared_input", text, input=name, hint=hint, warning=True)
+                )
+        return {name: link for name, link in self.entry.links.items() if name in names}, _NO_EXTRA
+
+    def _missing(self, name: str) -> None:
+        item = self.kind.spec.inputs[name]
+        undeclared = [
+            other for other in (*self.entry.links, *self.entry.literals) if other not in self.kind.names
+        ]
+        near = nearest(name, undeclared, 1) if undeclared else []
+        hint = f"{near[0]!r} is given, which the node does not have: is {name!r} meant?" if near else None
+        text = f"the input {name!r} ({item.type}) is required and not given."
+        self.errors.append(self.problem("required_input_missing", text, input=name, hint=hint))
+
+    def _hook(self, literals: Mapping[str, Any]) -> None:
+        verdict = self.inputs.run_hook(self.kind, literals)
+        if isinstance(verdict, NodeError):
+            self.errors.append(
+                self.problem(
+                    "custom_validation_failed" if verdict.code == "node_failed" else verdict.code,
+                    verdict.message,
+                    input=verdict.input,
+                    found=verdict.found,
+                    allowed=verdict.allowed,
+                    hint=verdict.hint,
+                )
+            )
+        elif verdict is not None:
+            self.errors.append(self.problem("custom_validation_failed", verdict))
+
+    def problem(
+        self,
+        code: str,
+        message: str,
+        *,
+        input: str | None = None,
+        found: str | None = None,
+        allowed: str | None = None,
+        hint: str | None = None,
+        warning: bool = False,
+    ) -> Problem:
+        """A problem of this node."""
+        return Problem(
+            code=code,
+            message=message,
+            node=self.id,
+            title=self.entry.title or self.kind.spec.display_name,
+            class_type=self.kind.spec.name,
+            input=input,
+            found=found,
+            allowed=allowed,
+            hint=hint,
+            severity="warning" if warning else "error",
+        )
+
+
+def _shown(raw: Any) -> str:
+    text = repr(raw)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,112 @@
+"""Muted and bypassed nodes: what a prompt is once they are resolved."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from nodegraph.node import NodeSpec
+from nodegraph.sockets import LITERAL_TYPES, assignable
+
+RUN, MUTED, BYPASSED = 0, 2, 4
+Prompt = Mapping[str, Mapping[str, Any]]
+Link = tuple[str, int]
+
+
+def mode_of(node: Mapping[str, Any]) -> int:
+    """The mode that a node's `_meta` gives: RUN, MUTED or BYPASSED."""
+    meta = node.get("_meta")
+    mode = meta.get("mode") if meta else None
+    return mode if mode in (MUTED, BYPASSED) else RUN
+
+
+def as_link(value: Any) -> Link | None:
+    """(source id, output index) where an input's JSON value is a link, else None."""
+    if type(value) is not list or len(value) != 2:
+        return None
+    source, index = value
+    if type(index) is float and index.is_integer():
+        index = int(index)
+    if type(index) is not int or index < 0:
+        return None
+    if type(source) is int:
+        source = str(source)
+    return (source, index) if type(source) is str else None
+
+
+def resolve(prompt: Prompt, registry: Mapping[str, NodeSpec]) -> Prompt:
+    """The prompt without its muted and bypassed nodes.
+
+    An output of a bypassed node is replaced by what feeds it: the input at the same place among its
+    sockets if the types agree, else the first input that fits. A muted node is left out; an input that
+    it fed falls back to its default, and a node that needs that input is left out as well.
+    """
+    modes = {node_id: mode_of(node) for node_id, node in prompt.items()}
+    if not any(modes.values()):
+        return prompt
+    kept = {node_id: dict(node) for node_id, node in prompt.items() if modes[node_id] == RUN}
+    left_out = {node_id for node_id, mode in modes.items() if mode == MUTED}
+    waiting = deque(kept)
+    while waiting:
+        node_id = waiting.popleft()
+        if node_id in left_out:
+            continue
+        inputs, lost = _relink(node_id, prompt, registry, modes, left_out)
+        spec = registry.get(kept[node_id].get("class_type", ""))
+        if any(spec is None or (name in spec.inputs and spec.inputs[name].required) for name in lost):
+            left_out.add(node_id)
+            waiting.extend(kept)
+        kept[node_id]["inputs"] = inputs
+    return {node_id: node for node_id, node in kept.items() if node_id not in left_out}
+
+
+def _relink(
+    node_id: str,
+    prompt: Prompt,
+    registry: Mapping[str, NodeSpec],
+    modes: Mapping[str, int],
+    left_out: set[str],
+) -> tuple[dict[str, Any], list[str]]:
+    """A node's inputs with their links led past bypassed nodes, and the names of those that lead nowhere."""
+    inputs: dict[str, Any] = {}
+    lost = []
+    for name, value in prompt[node_id].get("inputs", {}).items():
+        link = as_link(value)
+        if link is None:
+            inputs[name] = value
+            continue
+        source = _source(link, prompt, registry, modes)
+        if source is None or source[0] in left_out:
+            lost.append(name)
+        else:
+            inputs[name] = value if source == link else [*source]
+    return inputs, lost
+
+
+def _source(
+    link: Link | None, prompt: Prompt, registry: Mapping[str, NodeSpec], modes: Mapping[str, int]
+) -> Link | None:
+    seen: set[Link] = set()
+    while link is not None and modes.get(link[0]) == BYPASSED:
+        if link in seen:
+            return None
+        seen.add(link)
+        link = _past(prompt[link[0]], link[1], registry)
+    return link
+
+
+def _past(node: Mapping[str, Any], index: int, registry: Mapping[str, NodeSpec]) -> Link | None:
+    """The link that takes the place of output `index` of a bypassed node."""
+    spec = registry.get(node.get("class_type", ""))
+    inputs = node.get("inputs", {})
+    if spec is None or index >= len(spec.outputs):
+        return None
+    wanted = spec.outputs[index].type
+    sockets = [item for item in spec.inputs.values() if item.type not in LITERAL_TYPES]
+    same_place = sockets[index : index + 1]
+    for item in [*same_place, *spec.inputs.values()]:
+        link = as_link(inputs.get(item.name))
+        if link is not None and assignable(item.type, wanted):
+            return link
+    return None

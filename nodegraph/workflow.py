@@ -1,0 +1,342 @@
+"""Workflow: a document read, changed and written. The only reader and writer of workflow files."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nodegraph.errors import Problem, ValidationError, did_you_mean
+from nodegraph.formats.document_text import write
+from nodegraph.formats.json_text import MAX_BYTES, owned, parse, refuse
+from nodegraph.formats.png import embedded, is_picture
+
+if TYPE_CHECKING:
+    from nodegraph.node import NodeSpec
+
+VERSION = 1
+"""The version of the document format that is read and written."""
+_FIELDS = ("models", "groups", "canvas")
+"""Fields of a document that only editors read, in the order in which they are written."""
+_BODY_ONLY = frozenset(
+    {"client_id", "prompt_id", "number", "front", "extra_data", "partial_execution_targets"}
+)
+"""Fields of a POST body that are not part of a saved document."""
+_PARAMETER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The input that a parameter sets."""
+
+    node: str
+    input: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A declared parameter of a workflow: a name that sets one input or several."""
+
+    name: str
+    targets: tuple[Target, ...]
+    description: str | None = None
+    declared: Any = field(default=None, compare=False, repr=False)
+    """Its JSON as it stands in the document."""
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """A workflow document. Nothing in it is changed in place: `with_values` and `with_inputs` give new ones."""
+
+    prompt: Mapping[str, Mapping[str, Any]]
+    """Nodes by id, as the API format has them: `class_type`, `inputs` and `_meta`."""
+    title: str = ""
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """The other fields of the document as they came: models, groups, canvas and whatever else."""
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], registry: Mapping[str, NodeSpec] | None = None) -> Workflow:
+        """Read a file: a document, API JSON, a POST body, or a PNG or WebP that carries one.
+
+        `registry` is needed for ComfyUI's UI format only. Raises ValidationError where the file cannot
+        be read or holds no workflow.
+        """
+        data = read_file(Path(path))
+        name = Path(path).name
+        if is_picture(data):
+            return embedded(data, name, registry)
+        return cls.loads(data, registry, name=name)
+
+    @classmethod
+    def loads(
+        cls, text: bytes | str, registry: Mapping[str, NodeSpec] | None = None, *, name: str = "the document"
+    ) -> Workflow:
+        """Read JSON text of any of the formats. Raises ValidationError."""
+        return cls._of(parse(text, name), registry, name)
+
+    @classmethod
+    def from_data(
+        cls,
+        data: Mapping[str, Any],
+        registry: Mapping[str, NodeSpec] | None = None,
+        *,
+        name: str = "the workflow",
+    ) -> Workflow:
+        """A workflow of parsed JSON, which is copied. Raises ValidationError."""
+        return cls._of(owned(dict(data), name), registry, name)
+
+    @classmethod
+    def _of(cls, data: Any, registry: Mapping[str, NodeSpec] | None, name: str) -> Workflow:
+        if not isinstance(data, dict):
+            refuse(f"{name} is not a workflow: it holds {_kind(data)}, not an object.", code="invalid_prompt")
+        if "nodegraph" in data:
+            if data["nodegraph"] != VERSION:
+                refuse(
+                    f"{name} is a document of version {data['nodegraph']!r}; this release reads version {VERSION}.",
+                    code="invalid_prompt",
+                )
+            return cls._of_document(data, name)
+        if not any(isinstance(node, dict) and "class_type" in node for node in data.values()):
+            if isinstance(data.get("nodes"), list):
+                from nodegraph.formats.comfy_ui import from_ui
+
+                return from_ui(data, registry, name)
+            if "prompt" in data:
+                return cls._of_document(data, name)
+            if data:
+                keys = ", ".join(repr(key) for key in list(data)[:5])
+                refuse(
+                    f"{name} is not a workflow: no node with a class_type is in it.",
+                    code="invalid_prompt",
+                    found=f"the keys {keys}",
+                )
+        return cls._of_document({"prompt": data}, name)
+
+    @classmethod
+    def _of_document(cls, data: dict[str, Any], name: str) -> Workflow:
+        problems: list[Problem] = []
+        prompt = data.get("prompt")
+        if not isinstance(prompt, dict):
+            refuse(
+                f"{name} has no 'prompt' object with the nodes.", code="invalid_prompt", found=_kind(prompt)
+            )
+        for node_id, node in prompt.items():
+            problems.extend(_node_problems(node_id, node))
+        title = data.get("title", "")
+        if not isinstance(title, str):
+            problems.append(Problem("invalid_prompt", "the title must be text.", found=_kind(title)))
+        parameters = _parameters(data.get("parameters", {}), problems)
+        if problems:
+            raise ValidationError(problems)
+        extra = {
+            key: value
+            for key, value in data.items()
+            if key not in ("nodegraph", "title", "parameters", "prompt")
+        }
+        return cls(prompt, title, parameters, extra)
+
+    def document(self) -> dict[str, Any]:
+        """The whole document as JSON data, fields in their order; not to be changed."""
+        fields: dict[str, Any] = {"nodegraph": VERSION}
+        if self.title:
+            fields["title"] = self.title
+        if self.parameters:
+            fields["parameters"] = {name: parameter.declared for name, parameter in self.parameters.items()}
+        fields |= {key: self.extra[key] for key in _FIELDS if key in self.extra}
+        fields |= self.extra
+        return {**fields, "prompt": self.prompt}
+
+    def dumps(self) -> str:
+        """The document as text: the same for the same content, one input a line, nodes in the order of their ids."""
+        data = {key: value for key, value in self.document().items() if key not in _BODY_ONLY}
+        return write({**data, "prompt": _ordered(self.prompt)})
+
+    def dumps_api(self) -> str:
+        """Only the nodes, in ComfyUI's API format."""
+        return write(_ordered(self.prompt))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the document, replacing the file at once or not at all. Raises OSError."""
+        write_atomically(Path(path), self.dumps())
+
+    def value_of(self, parameter: str) -> Any:
+        """The value that a declared parameter has now, that of its first input; None where the input is not given."""
+        target = self.parameters[parameter].targets[0]
+        node = self.prompt.get(target.node, {})
+        return node.get("inputs", {}).get(target.input)
+
+    def with_values(self, values: Mapping[str, Any]) -> Workflow:
+        """The workflow with declared parameters set. Raises ValidationError for names that are not declared."""
+        problems: list[Problem] = []
+        changes: dict[tuple[str, str], Any] = {}
+        for name, value in values.items():
+            parameter = self.parameters.get(name)
+            if parameter is None:
+                problems.append(
+                    Problem(
+                        "unknown_parameter",
+                        f"the workflow declares no parameter {name!r}.",
+                        allowed=", ".join(self.parameters) or "none are declared",
+                        hint=did_you_mean(name, list(self.parameters)),
+                    )
+                )
+                continue
+            for target in parameter.targets:
+                if target.node not in self.prompt:
+                    problems.append(self._no_node(target.node, f"the parameter {name!r} sets"))
+                changes[target.node, target.input] = value
+        return self._changed(changes, problems)
+
+    def with_inputs(self, values: Mapping[str, Any]) -> Workflow:
+        """The workflow with inputs set: `{"3.steps": 20}`. Raises ValidationError for nodes that are not there."""
+        problems: list[Problem] = []
+        changes: dict[tuple[str, str], Any] = {}
+        for place, value in values.items():
+            node_id, input_name = self.split_place(place)
+            if not input_name:
+                text = f"{place!r} names no input; write NODE.INPUT, such as 3.steps."
+                problems.append(Problem("unknown_input", text))
+            elif node_id not in self.prompt:
+                problems.append(self._no_node(node_id, f"{place!r} sets"))
+            changes[node_id, input_name] = value
+        return self._changed(changes, problems)
+
+    def split_place(self, place: str) -> tuple[str, str]:
+        """(node id, input name) of `NODE.INPUT`; a dot may stand in either, known ids are preferred."""
+        cuts = [index for index, letter in enumerate(place) if letter == "."]
+        for cut in cuts:
+            if place[:cut] in self.prompt:
+                return place[:cut], place[cut + 1 :]
+        node_id, _, input_name = place.partition(".")
+        return node_id, input_name
+
+    def _no_node(self, node_id: str, what: str) -> Problem:
+        return Problem(
+            "unknown_node_id",
+            f"{what} an input of node {node_id!r}, which the workflow does not have.",
+            allowed=_some(list(self.prompt)),
+            hint=did_you_mean(node_id, list(self.prompt)),
+        )
+
+    def _changed(self, changes: Mapping[tuple[str, str], Any], problems: list[Problem]) -> Workflow:
+        if problems:
+            raise ValidationError(problems)
+        prompt = dict(self.prompt)
+        for (node_id, name), value in changes.items():
+            inputs = {
+                **prompt[node_id].get("inputs", {}),
+                name: owned(value, f"the value of {node_id}.{name}"),
+            }
+            prompt[node_id] = {**prompt[node_id], "inputs": inputs}
+        return replace(self, prompt=prompt)
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a workflow file. Raises ValidationError where it cannot be read or is too large."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if path.is_dir():
+            reason = "it is a folder, not a file"
+        raise ValidationError(Problem("cannot_read", f"cannot read {path}: {reason}.")) from None
+    except ValueError:
+        raise ValidationError(Problem("cannot_read", f"{str(path)!r} is not a file name.")) from None
+    if len(data) > MAX_BYTES:
+        refuse(
+            f"{path.name} is larger than {MAX_BYTES // 2**20} MiB, the most that is read.", code="too_large"
+        )
+    return data
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write UTF-8 text so that `path` holds either what it held or all of it. Raises OSError."""
+    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.part")
+    try:
+        with open(temporary, "x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _node_problems(node_id: str, node: Any) -> list[Problem]:
+    if not isinstance(node, dict):
+        return [Problem("invalid_prompt", "a node must be an object.", node=node_id, found=_kind(node))]
+    problems = []
+    title = node["_meta"].get("title") if isinstance(node.get("_meta"), dict) else None
+    title = title if isinstance(title, str) else None
+    if not isinstance(node.get("class_type"), str):
+        text = "the node has no class_type, the name of its type."
+        problems.append(Problem("invalid_prompt", text, node=node_id, title=title))
+    for name in ("inputs", "_meta"):
+        if not isinstance(node.get(name, {}), dict):
+            text = f"{name} must be an object."
+            problems.append(
+                Problem("invalid_prompt", text, node=node_id, title=title, found=_kind(node[name]))
+            )
+    return problems
+
+
+def _parameters(data: Any, problems: list[Problem]) -> dict[str, Parameter]:
+    if not isinstance(data, dict):
+        problems.append(Problem("invalid_parameter", "parameters must be an object.", found=_kind(data)))
+        return {}
+    found = {}
+    for name, declared in data.items():
+        items = declared if isinstance(declared, list) else [declared]
+        if not _PARAMETER_NAME.fullmatch(name):
+            text = f"{name[:80]!r} is no name for a parameter: letters, digits, _ and - only."
+            problems.append(Problem("invalid_parameter", text))
+        elif not items or not all(_is_target(item) for item in items):
+            text = f"the parameter {name!r} does not say which input it sets."
+            allowed = '{"node": id, "input": name}, or a list of these'
+            problems.append(Problem("invalid_parameter", text, allowed=allowed))
+        else:
+            targets = tuple(Target(str(item["node"]), item["input"]) for item in items)
+            description = next((item["description"] for item in items if "description" in item), None)
+            described = description if isinstance(description, str) else None
+            found[name] = Parameter(name, targets, described, declared)
+    return found
+
+
+def _is_target(item: Any) -> bool:
+    return (
+        isinstance(item, dict)
+        and isinstance(item.get("node"), (str, int))
+        and isinstance(item.get("input"), str)
+    )
+
+
+def _ordered(prompt: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Nodes by id, numbers by value; in each class_type first and _meta last."""
+    ordered = {}
+    for node_id in sorted(prompt, key=_natural):
+        node = prompt[node_id]
+        first = {key: node[key] for key in ("class_type", "inputs") if key in node}
+        last = {key: node[key] for key in ("_meta",) if key in node}
+        ordered[node_id] = {**first, **{key: node[key] for key in node if key != "_meta"}, **last}
+    return ordered
+
+
+def _natural(text: str) -> tuple[tuple[int, int, str], ...]:
+    parts = re.split(r"([0-9]{1,18})", text)
+    return tuple((0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts if part)
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "nothing"}
+    return names.get(type(value), "a number")
+
+
+def _some(names: list[str], most: int = 12) -> str:
+    shown = ", ".join(names[:most]) or "none"
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
