@@ -166,8 +166,8 @@ class Weights:
     """Content identity of the file or folder; two Weights with equal identity and part are the same."""
     part: str
     """`unet`, `vae`, `text_encoder`, ..."""
-    layout: Literal["ldm", "diffusers"]
-    """How its keys are named."""
+    layout: Literal["ldm", "diffusers", "open_clip"]
+    """How its keys are named; text encoders in transformers' naming count as the layout they come with."""
     prefix: str = ""
     """What its keys start with inside the file, such as `model.diffusion_model.`."""
     paths: tuple[Path, ...] = field(default=(), compare=False)

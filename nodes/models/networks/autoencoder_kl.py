@@ -1,0 +1,189 @@
+"""The autoencoder of latent diffusion (https://arxiv.org/abs/2112.10752) between pictures and latents."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nodes.models.networks.layers import Conv2d, GroupNorm, attend
+
+
+class ResnetBlock(nn.Module):
+    """Two convolutions with a skip."""
+
+    def __init__(self, channels: int, out: int, groups: int) -> None:
+        super().__init__()
+        self.norm1, self.conv1 = GroupNorm(channels, 1e-6, groups), Conv2d(channels, out, 3, padding=1)
+        self.norm2, self.conv2 = GroupNorm(out, 1e-6, groups), Conv2d(out, out, 3, padding=1)
+        if channels != out:
+            self.nin_shortcut = Conv2d(channels, out, 1)
+        self.same = channels == out
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (b, channels, h, w) to (b, out, h, w)."""
+        h = self.conv1(F.silu(self.norm1(x), inplace=True))
+        h = self.conv2(F.silu(self.norm2(h), inplace=True))
+        return (x if self.same else self.nin_shortcut(x)) + h
+
+
+class AttnBlock(nn.Module):
+    """Single-head attention over the pixels."""
+
+    def __init__(self, channels: int, groups: int) -> None:
+        super().__init__()
+        self.norm = GroupNorm(channels, 1e-6, groups)
+        self.q, self.k = Conv2d(channels, channels, 1), Conv2d(channels, channels, 1)
+        self.v, self.proj_out = Conv2d(channels, channels, 1), Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (b, channels, h, w) to the same shape."""
+        h = self.norm(x)
+        q, k, v = (part(h).flatten(2).transpose(1, 2) for part in (self.q, self.k, self.v))
+        out = attend(q, k, v, heads=1).transpose(1, 2).reshape(x.shape)
+        return x + self.proj_out(out)
+
+
+class Downsample(nn.Module):
+    """Half the height and width; the padding is on the right and below only."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = Conv2d(channels, channels, 3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (b, c, h, w) to (b, c, h / 2, w / 2)."""
+        return self.conv(F.pad(x, (0, 1, 0, 1)))
+
+
+class Upsample(nn.Module):
+    """Double the height and width."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (b, c, h, w) to (b, c, 2 h, 2 w)."""
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+def _middle(channels: int, groups: int) -> nn.ModuleDict:
+    return nn.ModuleDict(
+        {
+            "block_1": ResnetBlock(channels, channels, groups),
+            "attn_1": AttnBlock(channels, groups),
+            "block_2": ResnetBlock(channels, channels, groups),
+        }
+    )
+
+
+class Encoder(nn.Module):
+    """Pictures to the moments of latents."""
+
+    def __init__(
+        self, channels: int, mult: tuple[int, ...], blocks: int, in_channels: int, out: int, groups: int
+    ) -> None:
+        super().__init__()
+        self.conv_in = Conv2d(in_channels, channels, 3, padding=1)
+        widths = [channels * factor for factor in mult]
+        current, levels = channels, []
+        for level, width in enumerate(widths):
+            stack = nn.ModuleList()
+            for _ in range(blocks):
+                stack.append(ResnetBlock(current, width, groups))
+                current = width
+            entry = nn.ModuleDict({"block": stack})
+            if level != len(widths) - 1:
+                entry["downsample"] = Downsample(current)
+            levels.append(entry)
+        self.down = nn.ModuleList(levels)
+        self.mid = _middle(current, groups)
+        self.norm_out, self.conv_out = GroupNorm(current, 1e-6, groups), Conv2d(current, out, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (b, in_channels, H, W) to (b, out, h, w)."""
+        h = self.conv_in(x)
+        for level in self.down:
+            for block in level["block"]:  # type: ignore[index]
+                h = block(h)
+            if "downsample" in level:  # type: ignore[operator]
+                h = level["downsample"](h)  # type: ignore[index]
+        for block in self.mid.values():
+            h = block(h)
+        return self.conv_out(F.silu(self.norm_out(h), inplace=True))
+
+
+class Decoder(nn.Module):
+    """Latents to pictures."""
+
+    def __init__(
+        self, channels: int, mult: tuple[int, ...], blocks: int, z_channels: int, out: int, groups: int
+    ) -> None:
+        super().__init__()
+        widths = [channels * factor for factor in mult]
+        current = widths[-1]
+        self.conv_in = Conv2d(z_channels, current, 3, padding=1)
+        self.mid = _middle(current, groups)
+        levels: list[nn.Module] = []
+        for level, width in reversed(list(enumerate(widths))):
+            stack = nn.ModuleList()
+            for _ in range(blocks + 1):
+                stack.append(ResnetBlock(current, width, groups))
+                current = width
+            entry = nn.ModuleDict({"block": stack})
+            if level:
+                entry["upsample"] = Upsample(current)
+            levels.insert(0, entry)
+        self.up = nn.ModuleList(levels)
+        self.norm_out, self.conv_out = GroupNorm(current, 1e-6, groups), Conv2d(current, out, 3, padding=1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Map (b, z_channels, h, w) to (b, out, H, W)."""
+        h = self.conv_in(z)
+        for block in self.mid.values():
+            h = block(h)
+        for level in reversed(self.up):
+            for block in level["block"]:  # type: ignore[index]
+                h = block(h)
+            if "upsample" in level:  # type: ignore[operator]
+                h = level["upsample"](h)  # type: ignore[index]
+        return self.conv_out(F.silu(self.norm_out(h), inplace=True))
+
+
+class AutoencoderKL(nn.Module):
+    """Encoder and decoder with 1x1 convolutions on the latent side.
+
+    `encoder` False builds the decoder alone, and the reverse, for files that hold one of them.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        channel_mult: tuple[int, ...],
+        num_res_blocks: int,
+        z_channels: int,
+        latent_channels: int,
+        picture_channels: int = 3,
+        encoder: bool = True,
+        decoder: bool = True,
+        norm_groups: int = 32,
+    ) -> None:
+        super().__init__()
+        if encoder:
+            self.encoder = Encoder(
+                channels, channel_mult, num_res_blocks, picture_channels, 2 * z_channels, norm_groups
+            )
+            self.quant_conv = Conv2d(2 * z_channels, 2 * latent_channels, 1)
+        if decoder:
+            self.post_quant_conv = Conv2d(latent_channels, z_channels, 1)
+            self.decoder = Decoder(
+                channels, channel_mult, num_res_blocks, z_channels, picture_channels, norm_groups
+            )
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        """Map pictures (b, 3, H, W), -1..1, to the posterior's mean (b, latent_channels, h, w)."""
+        return self.quant_conv(self.encoder(pictures)).chunk(2, dim=1)[0]
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Map latents (b, latent_channels, h, w) to pictures (b, 3, H, W), about -1..1."""
+        return self.decoder(self.post_quant_conv(latents))

@@ -1,0 +1,77 @@
+"""Layers whose weights may be stored in another precision than they compute in.
+
+Each casts its parameters to the input's dtype for the one call, so that half-precision weights can stay mapped
+from their file while the sums are made in float32.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def cast(parameter: Tensor | None, like: Tensor) -> Tensor | None:
+    """Return the parameter in the dtype of `like`; itself where that is its own."""
+    if parameter is None or parameter.dtype == like.dtype:
+        return parameter
+    return parameter.to(like.dtype)
+
+
+class Linear(nn.Linear):
+    """`nn.Linear` in its input's dtype."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to (..., in) and return (..., out)."""
+        if self.weight.dtype == x.dtype:
+            return F.linear(x, self.weight, self.bias)
+        return F.linear(x, self.weight.to(x.dtype), cast(self.bias, x))
+
+
+class Conv2d(nn.Conv2d):
+    """`nn.Conv2d` in its input's dtype."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to (batch, in, height, width)."""
+        if self.weight.dtype == x.dtype:
+            return self._conv_forward(x, self.weight, self.bias)
+        return self._conv_forward(x, self.weight.to(x.dtype), cast(self.bias, x))
+
+
+class GroupNorm(nn.GroupNorm):
+    """`nn.GroupNorm` in its input's dtype."""
+
+    def __init__(self, channels: int, eps: float, groups: int = 32) -> None:
+        super().__init__(groups, channels, eps=eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to (batch, channels, ...)."""
+        return F.group_norm(x, self.num_groups, cast(self.weight, x), cast(self.bias, x), self.eps)
+
+
+class LayerNorm(nn.LayerNorm):
+    """`nn.LayerNorm` in its input's dtype."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to (..., width)."""
+        return F.layer_norm(x, self.normalized_shape, cast(self.weight, x), cast(self.bias, x), self.eps)
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, causal: bool = False) -> Tensor:
+    """Return softmax(q k^T / sqrt(d)) v for (batch, tokens, heads * d) tensors, same shape as `query`."""
+    batch, tokens, width = query.shape
+    split = (batch, -1, heads, width // heads)
+    q, k, v = (part.view(split).transpose(1, 2) for part in (query, key, value))
+    out = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+    return out.transpose(1, 2).reshape(batch, tokens, width)
+
+
+def sinusoidal(timestep: Tensor, width: int) -> Tensor:
+    """Return the embedding (batch, width) of times (batch,): cosines, then sines, float32.
+
+    The frequencies fall geometrically from 1 to 1/10,000 (https://arxiv.org/abs/1706.03762).
+    """
+    half = width // 2
+    exponent = torch.arange(half, dtype=torch.float32, device=timestep.device) / half
+    angles = timestep.float()[:, None] * torch.exp(exponent * -9.210340371976184)
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
