@@ -21,6 +21,7 @@ PACK = Pack(
         "nodes.masks",
         "nodes.primitives",
         "nodes.sampling",
+        "nodes.sampler_options",
         "nodes.custom_sampling",
         "nodes.stable_diffusion.loaders",
         "nodes.stable_diffusion.text",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import torch
@@ -20,12 +20,20 @@ from nodes.diffusion.noise import initial_noise
 from nodes.diffusion.parametrisation import Parametrisation
 from nodes.diffusion.samplers import SAMPLERS, run
 from nodes.diffusion.schedules import ksampler_sigmas
-from nodes.values import Cond, Conditioning, Guider, Latent, Model, Patch, Sampler
+from nodes.values import Cond, Conditioning, Guider, Latent, LatentFormat, Model, Patch, Sampler
 
 MakeHook = Callable[[Patch], GuidanceHook]
 """Gives a guidance patch its meaning."""
 
 _HIGHEST_SEED = 2**64 - 1
+
+
+@dataclass(frozen=True, eq=False)
+class StepPreview:
+    """What a step shows of its picture: x0 as it lies on the device, and the format that it is scaled in."""
+
+    x0: Tensor
+    latent_format: LatentFormat
 
 
 def sample(
