@@ -19,6 +19,7 @@ from nodes.diffusion.samplers.steps import (
     evaluate,
     half_log_snr,
     intervals,
+    noise_to_signal,
     root,
     sigma_between,
     signal_scale,
@@ -44,8 +45,9 @@ def dpmpp_sde(
 
     def step(x: Tensor, x0: Tensor, sigma: float, sigma_next: float) -> Tensor:
         scale, scale_next = signal_scale(sigma, scheme), signal_scale(sigma_next, scheme)
-        down, up = ancestral(sigma / scale, sigma_next / scale_next, eta)
-        left = down / (sigma / scale)
+        ratio = noise_to_signal(sigma, scheme)
+        down, up = ancestral(ratio, noise_to_signal(sigma_next, scheme), eta)
+        left = down / ratio
         x = x * (scale_next / scale * left) + x0 * (scale_next * (1.0 - left))
         return x + noise(sigma, sigma_next) * (scale_next * s_noise * up) if noisy else x
 

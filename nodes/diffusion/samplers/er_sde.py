@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from nodes.diffusion.denoiser import Denoiser, OnStep
 from nodes.diffusion.noise import StepNoise
-from nodes.diffusion.samplers.steps import evaluate, intervals, root, signal_scale, within_snr_range
+from nodes.diffusion.samplers.steps import (
+    evaluate,
+    intervals,
+    noise_to_signal,
+    scalar,
+    signal_scale,
+    within_snr_range,
+)
 
-_Scaler = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
+_Scaler = Callable[[Tensor], Tensor]
 
 # The points of the left Riemann sums that stand for the solver's integrals.
 _POINTS = 200
@@ -44,7 +49,7 @@ def er_sde(
     scaler = _noise_scaler(solver_type, eta)
     scheme = denoise.parametrisation
     sigmas = within_snr_range(sigmas, scheme)
-    ratios = [sigma / signal_scale(sigma, scheme) for sigma in sigmas]
+    ratios = [scalar(noise_to_signal(sigma, scheme)) for sigma in sigmas]
     previous: Tensor | None = None
     previous_slope: Tensor | None = None
     for index, sigma, sigma_next in intervals(sigmas):
@@ -54,8 +59,8 @@ def er_sde(
             continue
         start, end = ratios[index], ratios[index + 1]
         scale, scale_next = signal_scale(sigma, scheme), signal_scale(sigma_next, scheme)
-        kept = _at(scaler, end) / _at(scaler, start)
-        x = x * (scale_next / scale * kept) + x0 * (scale_next * (1.0 - kept))
+        kept = scaler(end) / scaler(start)
+        x = x * (scale_next / scale * kept) + x0 * (scale_next * (1 - kept))
         if max_stage >= 2 and previous is not None:
             second, third = _integrals(scaler, start, end)
             slope = (x0 - previous) / (start - ratios[index - 1])
@@ -65,7 +70,7 @@ def er_sde(
                 x = x + bend * (scale_next * third)
             previous_slope = slope
         if s_noise > 0:
-            up = root(end**2 - (start * kept) ** 2)
+            up = (end**2 - start**2 * kept**2).clamp(min=0).sqrt()
             x = x + noise(sigma, sigma_next) * (scale_next * s_noise * up)
         previous = x0
     return x
@@ -74,23 +79,18 @@ def er_sde(
 def _noise_scaler(solver_type: str, eta: float) -> _Scaler:
     match solver_type:
         case "ER-SDE":
-            return lambda ratio: ratio * (np.exp(ratio**0.3) + 10.0)
+            return lambda ratio: ratio * ((ratio**0.3).exp() + 10.0)
         case "Reverse-time SDE" | "ODE":
             return lambda ratio: ratio ** (eta + 1.0)
     raise ValueError(f"er_sde takes solver_type ER-SDE, Reverse-time SDE or ODE, not {solver_type!r}.")
 
 
-def _at(scaler: _Scaler, ratio: float) -> float:
-    return float(scaler(np.array([ratio]))[0])
-
-
-def _integrals(scaler: _Scaler, start: float, end: float) -> tuple[float, float]:
+def _integrals(scaler: _Scaler, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
     """Return the weights of the slope and of the bend of x0 over the step from `start` to `end`."""
     width = end - start
     spacing = -width / _POINTS
-    places = end + np.arange(_POINTS, dtype=np.float64) * spacing
+    places = end + torch.arange(_POINTS, dtype=torch.float32) * spacing
     scaled = scaler(places)
-    at_end = _at(scaler, end)
-    second = width + math.fsum(1.0 / scaled) * spacing * at_end
-    third = width**2 / 2 + math.fsum((places - start) / scaled) * spacing * at_end
+    second = width + (1 / scaled).sum() * spacing * scaler(end)
+    third = width**2 / 2 + ((places - start) / scaled).sum() * spacing * scaler(end)
     return second, third

@@ -15,6 +15,7 @@ from nodes.diffusion.samplers.steps import (
     evaluate_with_uncond,
     flow_ancestral,
     intervals,
+    noise_to_signal,
     signal_scale,
 )
 
@@ -99,14 +100,14 @@ def euler_ancestral_cfg_pp(
 
     `eta` is the share of the posterior's noise, `s_noise` scales what is added.
     """
+    scheme = denoise.parametrisation
     for index, sigma, sigma_next in intervals(sigmas):
         x0, uncond = evaluate_with_uncond(denoise, x, sigmas, index, on_step)
         if sigma_next == 0.0:
             x = x0
             continue
-        scale = signal_scale(sigma, denoise.parametrisation)
-        scale_next = signal_scale(sigma_next, denoise.parametrisation)
-        down, up = ancestral(sigma / scale if scale else float("inf"), sigma_next / scale_next, eta)
+        scale, scale_next = signal_scale(sigma, scheme), signal_scale(sigma_next, scheme)
+        down, up = ancestral(noise_to_signal(sigma, scheme), noise_to_signal(sigma_next, scheme), eta)
         x = x0 * scale_next + derivative(x, sigma, uncond * scale) * (scale_next * down)
         if eta > 0 and s_noise > 0:
             x = x + noise(sigma, sigma_next) * (scale_next * s_noise * up)

@@ -86,16 +86,21 @@ def root(value: float) -> float:
 
 def half_log_snr(sigma: float, parametrisation: Parametrisation) -> float:
     """Return `log(alpha / sigma)`, where alpha is the scale of the signal; infinite at 0."""
-    if sigma == 0.0:
-        return math.inf
-    if not parametrisation.is_flow:
-        return -math.log(sigma)
-    return math.log((1.0 - sigma) / sigma) if sigma < 1.0 else -math.inf
+    return -float(_log_ratio(sigma, parametrisation))
 
 
 def signal_scale(sigma: float, parametrisation: Parametrisation) -> float:
     """Return alpha, the scale of the clean latent within the noisy one."""
     return 1.0 - sigma if parametrisation.is_flow else 1.0
+
+
+def noise_to_signal(sigma: float, parametrisation: Parametrisation) -> float:
+    """Return `sigma / alpha`, by way of its logarithm in float32; infinite at pure noise."""
+    return float(_log_ratio(sigma, parametrisation).exp())
+
+
+def _log_ratio(sigma: float, parametrisation: Parametrisation) -> Tensor:
+    return scalar(sigma).logit() if parametrisation.is_flow else scalar(sigma).log()
 
 
 def sigma_between(sigma: float, sigma_next: float, share: float, parametrisation: Parametrisation) -> float:
@@ -104,10 +109,9 @@ def sigma_between(sigma: float, sigma_next: float, share: float, parametrisation
     Computed in float32: Brownian noise is drawn for the interval that ends here, and it is rough enough to tell
     two levels apart that differ in the last digit.
     """
-    ends = torch.tensor([sigma, sigma_next], dtype=torch.float32)
-    start, end = (ends.logit() if parametrisation.is_flow else ends.log()).neg().unbind()
+    start, end = _log_ratio(sigma, parametrisation), _log_ratio(sigma_next, parametrisation)
     place = start + share * (end - start)
-    return float(place.neg().sigmoid() if parametrisation.is_flow else place.neg().exp())
+    return float(place.sigmoid() if parametrisation.is_flow else place.exp())
 
 
 def within_snr_range(sigmas: Sequence[float], parametrisation: Parametrisation) -> Sequence[float]:
