@@ -34,7 +34,7 @@ def image_blur(
 
     `sigma` is a fraction of the radius. Raises NodeError where the radius is not less than the picture's sides.
     """
-    return Image(_blurred(image.pixels, blur_radius, sigma))
+    return Image(_blurred(image.pixels, blur_radius, sigma).float())
 
 
 @node("ImageSharpen", category="image/postprocessing")
@@ -50,7 +50,7 @@ def image_sharpen(
     """
     amount = SHARPENING * alpha
     sharper = (1.0 + amount) * image.pixels - amount * _blurred(image.pixels, sharpen_radius, sigma)
-    return Image(sharper.clamp(0, 1))
+    return Image(sharper.clamp(0, 1).float())
 
 
 @node("ImageQuantize", category="image/postprocessing")
@@ -107,7 +107,9 @@ def _blurred(pixels: Tensor, radius: int, sigma: float) -> Tensor:
             found=f"radius {radius} for {pixels.shape[2]}x{pixels.shape[1]}",
         )
     offsets = torch.linspace(-1, 1, 2 * radius + 1, dtype=torch.float64)
-    return _convolved(pixels.movedim(-1, 1), torch.exp(-(offsets**2) / (2 * sigma**2))).movedim(1, -1)
+    # Sharpening multiplies rounding errors by 50, hence the precision.
+    planes = pixels.double().movedim(-1, 1)
+    return _convolved(planes, torch.exp(-(offsets**2) / (2 * sigma**2))).movedim(1, -1)
 
 
 def _convolved(planes: Tensor, weights: Tensor) -> Tensor:
@@ -144,7 +146,8 @@ def _brightness(pixels: Tensor) -> Tensor:
 def _smoothed(grey: Tensor) -> Tensor:
     if min(grey.shape[1:]) < 3:
         raise NodeError("the picture is too small to have edges.", found=str(tuple(grey.shape[1:])))
-    offsets = torch.arange(-2, 3, dtype=torch.float64)
+    # float32 on purpose: on straight edges its rounding decides which of two equal pixels stays.
+    offsets = torch.arange(-2, 3, dtype=torch.float32)
     return _convolved(grey[:, None], torch.exp(-(offsets**2) / 2))[:, 0]
 
 

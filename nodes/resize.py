@@ -85,14 +85,17 @@ def _middle(samples: Tensor, aspect: float) -> Tensor:
 
 def _slerp_axis(samples: Tensor, axis: int, length: int) -> Tensor:
     old = samples.shape[axis]
-    # Pixel centres of the new grid on the old one, as bilinear resizing places them.
-    place = ((torch.arange(length, dtype=torch.float64) + 0.5) * (old / length) - 0.5).clamp(0.0, old - 1.0)
-    low = place.floor()
+    # Resizing the row of pixel numbers gives each new pixel's place between two old ones. float32 and the same
+    # rounding as everybody's: at some odd sizes it decides which neighbour the last pixels get.
+    places = torch.arange(old, dtype=torch.float32)
+    place, following = (
+        F.interpolate(row[None, None], size=length, mode="linear")[0, 0].to(samples.device)
+        for row in (places, (places + 1).clamp(max=old - 1))
+    )
     shape = [1] * samples.ndim
     shape[axis] = length
-    ratio = (place - low).to(samples).reshape(shape)
-    index = low.long().to(samples.device)
-    after = (index + 1).clamp(max=old - 1)
+    ratio = (place - place.floor()).reshape(shape)
+    index, after = place.long(), following.long()
     return _slerp(samples.index_select(axis, index), samples.index_select(axis, after), ratio)
 
 
