@@ -20,6 +20,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from nodegraph.errors import Cancelled, NodeError, Problem
 from nodegraph.folders import Folders
+from nodegraph.identity import file_identity
 from nodegraph.sockets import Choice, Codec, Range, Widget, type_name, value
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "Shown",
     "Subgraph",
     "Widget",
+    "file_identity",
     "node",
     "spec_of",
     "value",
@@ -191,6 +193,10 @@ class Resource(ABC):
         """Give back up to `wanted` bytes of what is not in use; returns the bytes given back."""
         return 0
 
+    def capacity(self) -> int:
+        """Bytes of device memory that there are to share; 0 where it does not know."""
+        return 0
+
     def close(self) -> None:
         """Give everything back; the session ends."""
         self.release(self.held())
@@ -239,6 +245,13 @@ class Context(ABC):
     @abstractmethod
     def resource(self, kind: type[R]) -> R:
         """The session's one instance of a Resource class."""
+
+    def make_room(self, wanted: int) -> int:
+        """Ask for up to `wanted` bytes on the device: cached values move to host memory, the cheapest first.
+
+        Returns the bytes that went.
+        """
+        return 0
 
 
 @dataclass(frozen=True, slots=True)
