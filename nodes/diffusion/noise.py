@@ -13,8 +13,8 @@ from torch import Tensor
 class StepNoise(Protocol):
     """Unit normal noise for the step from one noise level to the next."""
 
-    def __call__(self, sigma: float, sigma_next: float) -> Tensor:
-        """Return noise of unit variance, shaped as the latent."""
+    def __call__(self, sigma: float, sigma_next: float, like: Tensor | None = None) -> Tensor:
+        """Return noise of unit variance, shaped as the latent of the run's start, or as `like`."""
 
 
 def initial_noise(latent: Tensor, seed: int, batch_indices: Sequence[int] | None = None) -> Tensor:
@@ -31,16 +31,21 @@ def initial_noise(latent: Tensor, seed: int, batch_indices: Sequence[int] | None
     return torch.cat([draws[index] for index in batch_indices])
 
 
-def step_noise(x: Tensor, seed: int | None) -> StepNoise:
+def step_noise(x: Tensor, seed: int | None, *, continued: bool = False) -> StepNoise:
     """Return independent draws from one generator on x's device, seeded with the run's own seed.
 
-    `None` leaves the seed to chance.
+    So on the CPU the first draw is the first noise of the run again; `continued` goes on after that one. A
+    seed of None leaves it to chance.
     """
     generator = torch.Generator(x.device)
     generator.manual_seed(seed) if seed is not None else generator.seed()
 
-    def draw(sigma: float, sigma_next: float) -> Tensor:
-        return torch.randn(x.shape, dtype=x.dtype, device=x.device, generator=generator)
+    def draw(sigma: float, sigma_next: float, like: Tensor | None = None) -> Tensor:
+        shape = x.shape if like is None else like.shape
+        return torch.randn(shape, dtype=x.dtype, device=x.device, generator=generator)
+
+    if continued and x.device.type == "cpu":
+        draw(0.0, 0.0)
 
     return draw
 
@@ -71,7 +76,7 @@ def brownian_noise(
         entropy=entropy,
     )
 
-    def draw(sigma: float, sigma_next: float) -> Tensor:
+    def draw(sigma: float, sigma_next: float, like: Tensor | None = None) -> Tensor:
         start, end = _float32(transform(sigma)), _float32(transform(sigma_next))
         low, high = min(start, end), max(start, end)
         increment = tree(torch.tensor(low, device=device), torch.tensor(high, device=device))

@@ -25,7 +25,7 @@ from nodes.diffusion.samplers.er_sde import er_sde
 from nodes.diffusion.samplers.euler import euler, euler_ancestral, euler_ancestral_cfg_pp, euler_cfg_pp
 from nodes.diffusion.samplers.heun import dpm_2, dpm_2_ancestral, heun, heunpp2
 from nodes.diffusion.samplers.linear_multistep import deis, ipndm, ipndm_v, lms
-from nodes.diffusion.samplers.renoising import ddpm, lcm
+from nodes.diffusion.samplers.renoising import ddpm, lcm, lcm_upscale
 from nodes.diffusion.samplers.res import (
     gradient_estimation,
     gradient_estimation_cfg_pp,
@@ -39,7 +39,7 @@ from nodes.diffusion.samplers.seeds import seeds_2, seeds_3
 from nodes.diffusion.samplers.unipc import uni_pc, uni_pc_bh2
 from nodes.diffusion.schedules import PENULTIMATE_DROPPED
 
-NoiseKind = Literal["none", "step", "brownian", "brownian_device"]
+NoiseKind = Literal["none", "step", "continued", "brownian", "brownian_device"]
 Option = float | int | bool | str
 
 
@@ -47,10 +47,11 @@ Option = float | int | bool | str
 class SamplerSpec:
     """A sampler and what it needs from the run.
 
-    `noise` is where its step noise comes from: nowhere, a generator on x's device, a Brownian path on the CPU or
-    on x's device. `needs_uncond` samplers call `Denoiser.with_uncond`. `drops_penultimate` samplers have their
-    schedules laid out with one step more. `fresh_mask_noise` samplers noise what an inpainting mask keeps with a
-    draw of their own, from the seed plus one.
+    `noise` is where its step noise comes from: nowhere, a generator on x's device that starts or goes on from
+    the run's seed, a Brownian path on the CPU or on x's device. `needs_uncond` samplers call
+    `Denoiser.with_uncond`. `drops_penultimate` samplers have their schedules laid out with one step more.
+    `fresh_mask_noise` samplers noise what an inpainting mask keeps with a draw of their own, from the seed
+    plus one.
     """
 
     name: str
@@ -118,6 +119,20 @@ _SPECS = (
 SAMPLERS: Mapping[str, SamplerSpec] = MappingProxyType({spec.name: spec for spec in _SPECS})
 """The samplers of the KSampler nodes, in the order of their `sampler_name` choices."""
 
+_LCM_UPSCALE = SamplerSpec("lcm_upscale", lcm_upscale, "continued")
+
+
+def find(name: str) -> SamplerSpec:
+    """Return the sampler called `name`: one of SAMPLERS, or lcm_upscale, which has a node of its own.
+
+    Raises ValueError for an unknown name.
+    """
+    if name == _LCM_UPSCALE.name:
+        return _LCM_UPSCALE
+    if name not in SAMPLERS:
+        raise ValueError(f"Unknown sampler {name!r}; known are {', '.join(SAMPLERS)}.")
+    return SAMPLERS[name]
+
 
 def run(
     name: str,
@@ -132,13 +147,12 @@ def run(
     """Sample with the sampler called `name` from the noisy latent `x` at `sigmas[0]` down to `sigmas[-1]`.
 
     `sigmas` is one-dimensional; fewer than two levels return `x`. `seed` (0 to 2^64 - 1, or None for chance) is
-    that of the step noise. `options` are the sampler's own. Returns a latent shaped as `x`.
+    that of the step noise. `options` are the sampler's own. Returns a latent shaped as `x`, from
+    lcm_upscale a larger one.
 
     Raises ValueError for an unknown sampler, option or option value, and whatever `on_step` raises.
     """
-    if name not in SAMPLERS:
-        raise ValueError(f"Unknown sampler {name!r}; known are {', '.join(SAMPLERS)}.")
-    spec = SAMPLERS[name]
+    spec = find(name)
     unknown = sorted(set(options) - spec.options)
     if unknown:
         known = ", ".join(sorted(spec.options)) or "none"
@@ -154,7 +168,7 @@ def run(
 def _noise(kind: NoiseKind, x: Tensor, levels: list[float], seed: int | None) -> StepNoise:
     if kind in ("brownian", "brownian_device"):
         return brownian_noise(x, levels, seed, on_cpu=kind == "brownian")
-    return step_noise(x, seed)
+    return step_noise(x, seed, continued=kind == "continued")
 
 
 def _ignore(step: Step) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from nodes.diffusion.denoiser import Denoiser, OnStep
 from nodes.diffusion.noise import StepNoise
-from nodes.diffusion.samplers.steps import ancestral, derivative, evaluate, flow_ancestral, intervals
+from nodes.diffusion.samplers.steps import ancestral, derivative, evaluate, flow_ancestral, intervals, scalar
 
 
 def heun(denoise: Denoiser, x: Tensor, sigmas: Sequence[float], noise: StepNoise, on_step: OnStep) -> Tensor:
@@ -41,8 +41,12 @@ def heunpp2(
         for ahead in sigmas[index + 1 : index + 1 + reached]:
             place, level = place + slopes[-1] * (ahead - level), ahead
             slopes.append(derivative(place, level, denoise(place, level)))
-        weights = [ahead / (len(slopes) * sigmas[0]) for ahead in sigmas[index + 1 : index + 1 + reached]]
-        slope = slopes[0] * (1.0 - sum(weights))
+        whole = len(slopes) * scalar(sigmas[0])
+        weights = [scalar(ahead) / whole for ahead in sigmas[index + 1 : index + 1 + reached]]
+        first = scalar(1.0)
+        for weight in weights:
+            first = first - weight
+        slope = slopes[0] * first
         for weight, other in zip(weights, slopes[1:], strict=True):
             slope = slope + other * weight
         x = x + slope * (sigma_next - sigma)
@@ -87,7 +91,7 @@ def dpm_2_ancestral(
 def _midpoint_step(denoise: Denoiser, x: Tensor, x0: Tensor, sigma: float, sigma_next: float) -> Tensor:
     slope = derivative(x, sigma, x0)
     if sigma_next != 0.0:
-        middle = math.sqrt(sigma * sigma_next)
+        middle = float(torch.lerp(scalar(sigma).log(), scalar(sigma_next).log(), 0.5).exp())
         half = x + slope * (middle - sigma)
         slope = derivative(half, middle, denoise(half, middle))
     return x + slope * (sigma_next - sigma)

@@ -12,12 +12,12 @@ from nodes.diffusion.denoiser import Denoiser, OnStep
 from nodes.diffusion.noise import StepNoise
 from nodes.diffusion.samplers.steps import derivative, evaluate, intervals, scalar
 
-# Adams-Bashforth weights by order, the newest slope first.
+# Adams-Bashforth weights by order, the newest slope first, and what they are divided by.
 _ADAMS_BASHFORTH = (
-    (1.0,),
-    (3 / 2, -1 / 2),
-    (23 / 12, -16 / 12, 5 / 12),
-    (55 / 24, -59 / 24, 37 / 24, -9 / 24),
+    ((1,), 1),
+    ((3, -1), 2),
+    ((23, -16, 5), 12),
+    ((55, -59, 37, -9), 24),
 )
 
 # The variance-preserving process that DEIS takes its time from, and the points of its integrals.
@@ -61,7 +61,8 @@ def ipndm(denoise: Denoiser, x: Tensor, sigmas: Sequence[float], noise: StepNois
         if sigma_next == 0.0:
             x = x0
             continue
-        x = x + _weighted(_ADAMS_BASHFORTH[len(slopes) - 1], slopes) * (sigma_next - sigma)
+        weights, divisor = _ADAMS_BASHFORTH[len(slopes) - 1]
+        x = x + _weighted(weights, slopes) * (sigma_next - sigma) / divisor
     return x
 
 
@@ -74,13 +75,14 @@ def ipndm_v(
     order they are not quite the exact integrals that `lms` uses.
     """
     slopes: list[Tensor] = []
+    levels = torch.tensor(sigmas, dtype=torch.float32)
     for index, sigma, sigma_next in intervals(sigmas):
         x0 = evaluate(denoise, x, sigmas, index, on_step)
         slopes = [derivative(x, sigma, x0), *slopes][:4]
         if sigma_next == 0.0:
             x = x0
             continue
-        widths = [sigmas[index - back + 1] - sigmas[index - back] for back in range(len(slopes))]
+        widths = [levels[index - back + 1] - levels[index - back] for back in range(len(slopes))]
         x = x + _weighted(_uneven_weights(widths), slopes) * (sigma_next - sigma)
     return x
 
@@ -99,7 +101,9 @@ def deis(denoise: Denoiser, x: Tensor, sigmas: Sequence[float], noise: StepNoise
             x = x + slopes[0] * (sigma_next - sigma)
         else:
             known = times[index - len(slopes) + 1 : index + 1].flip(0)
-            x = x + _weighted(_deis_integrals(known, times[index + 1], beta_min, beta_max), slopes)
+            weights = _deis_integrals(known, times[index + 1], beta_min, beta_max)
+            for weight, slope in zip(weights, slopes, strict=True):
+                x = x + slope * weight
     return x
 
 
@@ -126,25 +130,28 @@ def _lagrange_integrals(known: Sequence[float], start: float, end: float) -> lis
     return [float(integrate.quad(basis, start, end, (own,), epsrel=1e-4)[0]) for own in range(len(levels))]
 
 
-def _uneven_weights(widths: Sequence[float]) -> list[float]:
+def _uneven_weights(widths: Sequence[Tensor]) -> list[float]:
     """Return the weights of the slopes, newest first; `widths` are those of the steps, newest first."""
-    weights = [1.0, 0.0, 0.0, 0.0]
-    if len(widths) > 1:
-        h0, h1 = widths[:2]
-        weights = [1.0 + h0 / h1 / 2, -h0 / h1 / 2, 0.0, 0.0]
+    if len(widths) == 1:
+        return [1.0]
+    h0, h1 = widths[:2]
+    weights = [(2 + h0 / h1) / 2, -(h0 / h1) / 2]
     if len(widths) > 2:
-        h0, h1, h2 = widths[:3]
+        h2 = widths[2]
         q = h1 / h2
         second = (1 - h0 / (3 * (h0 + h1)) * (h0 * (h0 + h1)) / (h1 * (h1 + h2))) / 2
-        weights = [w + second * d for w, d in zip(weights, (1.0, -1.0 - q, q, 0.0), strict=True)]
+        weights = [weights[0] + second, weights[1] - (1 + q) * second, second * q]
     if len(widths) > 3:
-        h0, h1, h2, h3 = widths
+        h3 = widths[3]
         p = h1 * (h1 + h2) / (h2 * (h2 + h3))
         third = (1 - h0 / (3 * (h0 + h1))) / 2 + (1 - h0 / (2 * (h0 + h1))) * h0 / (6 * (h0 + h1 + h2))
-        third *= h0 * (h0 + h1) * (h0 + h1 + h2) / (h1 * (h1 + h2) * (h1 + h2 + h3))
-        differences = (1.0, -1.0 - q - p, q + p * (1 + h2 / h3), -p * q)
-        weights = [w + third * d for w, d in zip(weights, differences, strict=True)]
-    return weights[: len(widths)]
+        third = third * (h0 * (h0 + h1) * (h0 + h1 + h2)) / (h1 * (h1 + h2) * (h1 + h2 + h3))
+        differences = (scalar(1.0), -(1 + q + p), q + p * (1 + h2 / h3), -(p * q))
+        weights = [
+            weight + difference * third
+            for weight, difference in zip([*weights, scalar(0.0)], differences, strict=True)
+        ]
+    return [float(weight) for weight in weights]
 
 
 def _deis_times(sigmas: Sequence[float]) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,10 +1,10 @@
-"""Samplers that go to x0 or to the posterior and add fresh noise: DDPM, LCM."""
+"""Samplers that go to x0 or to the posterior and add fresh noise: DDPM, LCM, LCM that grows the latent."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
+import numpy as np
 from torch import Tensor
 
 from nodes.diffusion.denoiser import Denoiser, OnStep
@@ -18,11 +18,11 @@ def ddpm(denoise: Denoiser, x: Tensor, sigmas: Sequence[float], noise: StepNoise
         x0 = evaluate(denoise, x, sigmas, index, on_step)
         alpha_bar, alpha_bar_next = 1 / (scalar(sigma) ** 2 + 1), 1 / (scalar(sigma_next) ** 2 + 1)
         alpha = alpha_bar / alpha_bar_next
-        eps = derivative(x, sigma, x0) * float((1 - alpha) / (1 - alpha_bar).sqrt())
-        x = (x / math.sqrt(1 + sigma**2) - eps) * float((1 / alpha).sqrt())
+        eps = derivative(x, sigma, x0) * (1 - alpha) / (1 - alpha_bar).sqrt()
+        x = (x / (1 + scalar(sigma) ** 2).sqrt() - eps) * (1 / alpha).sqrt()
         if sigma_next > 0.0:
-            spread = float(((1 - alpha) * (1 - alpha_bar_next) / (1 - alpha_bar)).sqrt())
-            x = (x + noise(sigma, sigma_next) * spread) * math.sqrt(1 + sigma_next**2)
+            spread = ((1 - alpha) * (1 - alpha_bar_next) / (1 - alpha_bar)).sqrt()
+            x = (x + noise(sigma, sigma_next) * spread) * (1 + scalar(sigma_next) ** 2).sqrt()
     return x
 
 
@@ -32,4 +32,34 @@ def lcm(denoise: Denoiser, x: Tensor, sigmas: Sequence[float], noise: StepNoise,
         x = evaluate(denoise, x, sigmas, index, on_step)
         if sigma_next > 0.0:
             x = denoise.parametrisation.noise_scaling(sigma_next, noise(sigma, sigma_next), x)
+    return x
+
+
+def lcm_upscale(
+    denoise: Denoiser,
+    x: Tensor,
+    sigmas: Sequence[float],
+    noise: StepNoise,
+    on_step: OnStep,
+    *,
+    scale_ratio: float = 1.0,
+    scale_steps: int = -1,
+    upscale_method: str = "bislerp",
+) -> Tensor:
+    """Grow each x0 evenly to `scale_ratio` times the size over the first steps, and noise it anew.
+
+    `scale_steps` is the number of those steps, -1 for half of all; `upscale_method` is one of resize's. Returns
+    a latent of the new height and width.
+    """
+    from nodes.resize import resize
+
+    count = min(scale_steps, len(sigmas)) if scale_steps >= 0 else max(len(sigmas) // 2, 1)
+    ratios = np.linspace(1.0, scale_ratio, count + 1)[1:].tolist()
+    height, width = x.shape[-2:]
+    for index, sigma, sigma_next in intervals(sigmas):
+        x = evaluate(denoise, x, sigmas, index, on_step)
+        if index < len(ratios):
+            x = resize(x, round(width * ratios[index]), round(height * ratios[index]), upscale_method)
+        if sigma_next > 0.0:
+            x = x + noise(sigma, sigma_next, like=x) * sigma_next
     return x

@@ -133,8 +133,10 @@ def gradient_estimation(
     for index, sigma, sigma_next in intervals(sigmas):
         x0 = evaluate(denoise, x, sigmas, index, on_step)
         slope = derivative(x, sigma, x0)
-        step = slope if previous is None else slope + (slope - previous) * (ge_gamma - 1.0)
-        x = x0 if sigma_next == 0.0 else x + step * (sigma_next - sigma)
+        width = sigma_next - sigma
+        x = x0 if sigma_next == 0.0 else x + slope * width
+        if sigma_next != 0.0 and previous is not None:
+            x = x + (slope - previous) * (ge_gamma - 1.0) * width
         previous = slope
     return x
 
