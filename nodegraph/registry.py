@@ -118,6 +118,30 @@ class Registry(Mapping[str, NodeSpec]):
         return cls(specs, packs=packs, problems=tuple(found))
 
 
+class LateRegistry(Mapping[str, NodeSpec]):
+    """A registry that is loaded when something is first looked up in it: most workflows are read without."""
+
+    def __init__(self, load: Callable[[], Mapping[str, NodeSpec]]) -> None:
+        self._load = load
+        self._registry: Mapping[str, NodeSpec] | None = None
+
+    @property
+    def registry(self) -> Mapping[str, NodeSpec]:
+        """The registry, loaded once."""
+        if self._registry is None:
+            self._registry = self._load()
+        return self._registry
+
+    def __getitem__(self, name: str) -> NodeSpec:
+        return self.registry[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.registry)
+
+    def __len__(self) -> int:
+        return len(self.registry)
+
+
 def _declared_in(module: ModuleType) -> dict[str, NodeSpec]:
     """The nodes that a module itself declares, not those that it imports; ValueError for a name twice."""
     specs: dict[str, NodeSpec] = {}

@@ -1,0 +1,5 @@
+"""`python -m nodegraph`."""
+
+from nodegraph.cli import main
+
+main()

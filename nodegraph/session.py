@@ -1,0 +1,216 @@
+"""Session: the long-lived things that runs share: node types, runtime, cache and the packs' resources."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from nodegraph.cache import Cache
+from nodegraph.context import CancelToken
+from nodegraph.errors import Problem, ValidationError
+from nodegraph.events import Event
+from nodegraph.execute import execute
+from nodegraph.fingerprint import fingerprint
+from nodegraph.folders import Folders
+from nodegraph.graph import Graph, Report, bind, check
+from nodegraph.node import NodeSpec, Runtime
+from nodegraph.plan import Plan, plan
+from nodegraph.registry import Registry
+from nodegraph.resources import Resources
+from nodegraph.result import Recorder, Result
+from nodegraph.workflow import Workflow
+
+OnEvent = Callable[[Event], None]
+
+
+def default_folders(
+    models: Iterable[str | os.PathLike[str]] = (),
+    *,
+    input: str | os.PathLike[str] | None = None,
+    output: str | os.PathLike[str] | None = None,
+    pack_roots: Iterable[Path] = (),
+) -> Folders:
+    """The folders of a session.
+
+    Models are looked for in `models`, in the folders that $NODEGRAPH_MODELS lists, in ./models and in what
+    ships with the packs, in this order. Input and output are ./input and ./output unless given; none is made.
+    """
+    variable = os.environ.get("NODEGRAPH_MODELS", "")
+    roots = [Path(item) for item in models]
+    roots += [Path(item) for item in variable.split(os.pathsep) if item]
+    roots += [Path("models"), *pack_roots]
+    return Folders(
+        tuple(dict.fromkeys(root.expanduser().absolute() for root in roots)),
+        Path(input if input is not None else "input").expanduser().absolute(),
+        Path(output if output is not None else "output").expanduser().absolute(),
+        Path(tempfile.gettempdir()) / "nodegraph",
+    )
+
+
+def make_output_folder(folders: Folders) -> None:
+    """Make the output folder. Raises ValidationError where it cannot be made or written into."""
+    path = folders.output
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise PermissionError(None, "permission denied")
+    except OSError as error:
+        reason = (
+            "a file of that name is in the way" if path.exists() and not path.is_dir() else error.strerror
+        )
+        raise ValidationError(
+            Problem(
+                "cannot_write",
+                f"the output folder {path} cannot be written into: {reason}.",
+                hint="Name another one with --output-dir (output_dir in Python).",
+            )
+        ) from None
+
+
+class Session:
+    """Runs workflows one after another, keeping results and models between them.
+
+    Without arguments: every installed pack, `default_folders`, a device of the packs' choice. A context manager;
+    `close` gives up what the packs hold.
+    """
+
+    def __init__(
+        self,
+        registry: Mapping[str, NodeSpec] | None = None,
+        runtime: Runtime | None = None,
+        cache: Cache | None = None,
+    ) -> None:
+        self.registry: Mapping[str, NodeSpec] = registry if registry is not None else Registry.load()
+        if runtime is None:
+            roots = self.registry.model_roots if isinstance(self.registry, Registry) else ()
+            runtime = Runtime(default_folders(pack_roots=roots), device="auto")
+        self.runtime = runtime
+        self.cache = cache if cache is not None else Cache.for_runtime(runtime)
+        self.resources = Resources(runtime)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Packs and nodes that could not be loaded."""
+        return self.registry.problems if isinstance(self.registry, Registry) else ()
+
+    def check(self, workflow: Workflow, targets: Sequence[str] | None = None) -> Report:
+        """All that is wrong with a workflow, warnings included."""
+        return check(workflow, self.registry, self.runtime.folders, targets)
+
+    def bind(self, workflow: Workflow, targets: Sequence[str] | None = None) -> Graph:
+        """The graph of a workflow. Raises ValidationError with every problem."""
+        return bind(workflow, self.registry, self.runtime.folders, targets)
+
+    def plan(self, graph: Graph) -> Plan:
+        """What a run of this graph would do now; `Plan.rows(session.cache)` says why. Raises ValidationError."""
+        return plan(graph, fingerprint(graph, self.runtime), self.cache)
+
+    async def events(
+        self,
+        workflow: Workflow | Graph,
+        targets: Sequence[str] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> AsyncGenerator[Event, None]:
+        """Run a workflow or a graph that was bound here, and yield what happens.
+
+        Raises ValidationError before the first event; closing the generator cancels the run.
+        """
+        graph = workflow if isinstance(workflow, Graph) else self.bind(workflow, targets)
+        self._make_temp()
+        stream = execute(
+            self.plan(graph),
+            self.registry,
+            self.runtime,
+            self.cache,
+            resources=self.resources,
+            cancel=cancel,
+        )
+        try:
+            async for event in stream:
+                yield event
+        finally:
+            await stream.aclose()
+
+    def run(
+        self,
+        workflow: Workflow | Graph,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        targets: Sequence[str] | None = None,
+        on_event: OnEvent | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Result:
+        """Run to the end and give the result, whatever its status; `on_event` is called with each event.
+
+        Raises ValidationError where the workflow cannot run. May be called where an event loop is running already.
+        """
+        if parameters and isinstance(workflow, Workflow):
+            workflow = workflow.with_values(parameters)
+        graph = workflow if isinstance(workflow, Graph) else self.bind(workflow, targets)
+        token = cancel or CancelToken()
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(self._collect(graph, on_event, token))
+        return self._in_thread(graph, on_event, token)
+
+    async def _collect(self, graph: Graph, on_event: OnEvent | None, token: CancelToken) -> Result:
+        recorder = Recorder()
+        result = None
+        stream = self.events(graph, cancel=token)
+        try:
+            async for event in stream:
+                result = recorder.note(event) or result
+                if on_event is not None:
+                    on_event(event)
+        finally:
+            await stream.aclose()
+        assert result is not None
+        return result
+
+    def _in_thread(self, graph: Graph, on_event: OnEvent | None, token: CancelToken) -> Result:
+        """A run beside the loop that this thread is in; an interrupt of the wait cancels it."""
+        outcome: list[Result | BaseException] = []
+
+        def work() -> None:
+            try:
+                outcome.append(asyncio.run(self._collect(graph, on_event, token)))
+            except BaseException as error:
+                outcome.append(error)
+
+        thread = threading.Thread(target=work, name="nodegraph-run")
+        thread.start()
+        try:
+            thread.join()
+        except BaseException:
+            token.cancel()
+            thread.join()
+            raise
+        if isinstance(outcome[0], BaseException):
+            raise outcome[0]
+        return outcome[0]
+
+    def _make_temp(self) -> None:
+        """Nodes may count on the folder for temporary files; the others are the person's to make."""
+        self.runtime.folders.temp.mkdir(parents=True, exist_ok=True)
+
+    def close(self) -> None:
+        """Close the packs' resources and forget every result."""
+        try:
+            self.resources.close()
+        finally:
+            self.cache.clear()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
