@@ -35,7 +35,7 @@ class Caller:
 
     def _sync(self, task: Task, lane: OneLane) -> None:
         run = self._run
-        if run.cancelling:
+        if run.token_or_closing():
             raise Cancelled("the run was cancelled")
         calls = arguments_of(task, _no_lazy)
         arguments = calls.arguments
@@ -48,7 +48,7 @@ class Caller:
                 run.report_block(task, given)
                 results.append(Result((Block(),) * len(task.spec.outputs)))
                 continue
-            if item and run.cancelling:
+            if item and run.token_or_closing():
                 raise Cancelled("the run was cancelled")
             run.started(task, item, len(arguments))
             results.append(result_of(task.spec, self._call(task, given)))

@@ -186,7 +186,7 @@ class Resource(ABC):
         """Make the resource for this session."""
 
     def held(self) -> int:
-        """Bytes that it holds on the device now."""
+        """Bytes that it holds on the device now. Asked for at any time from any thread, so it must not wait."""
         return 0
 
     def release(self, wanted: int) -> int:

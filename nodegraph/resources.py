@@ -36,6 +36,10 @@ class Resources:
         """Bytes that all of them hold on the device now."""
         return sum(resource.held() for resource in tuple(self._open.values()))
 
+    def capacity(self) -> int:
+        """Bytes of device memory that there are to share; 0 where none of them knows."""
+        return max((resource.capacity() for resource in tuple(self._open.values())), default=0)
+
     def release(self, wanted: int | None = None) -> int:
         """Give back up to `wanted` bytes of what is not in use, all of it by default; returns the bytes given back."""
         given = 0

@@ -1,38 +1,25 @@
-"""One run: which task waits for what, which is ready, and what becomes of its values.
-
-Threads of the lanes and the event loop all work on it; one lock guards every task. Nothing here recurses:
-a chain of any length is a worklist.
-"""
+"""One run: what becomes of it when a node has been called, and what a running node may ask."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from nodegraph.cache import Cache, Held
-from nodegraph.context import CancelToken
 from nodegraph.errors import Cancelled, NodeError, Problem
 from nodegraph.events import (
-    NodeCached,
     NodeExpanded,
-    NodeFailed,
     NodeFinished,
     NodeSkipped,
     NodeStarted,
     RunFinished,
 )
-from nodegraph.expand import Expander, depends_on
-from nodegraph.failures import problem_of
-from nodegraph.fingerprint import Fingerprinter
-from nodegraph.graph import Binder, Graph
-from nodegraph.lanes import Lanes, OneLane
-from nodegraph.node import Block, Lane, NodeSpec, Resource, Runtime
-from nodegraph.plan import Plan
-from nodegraph.resources import Resources
-from nodegraph.stream import Stream
+from nodegraph.expand import depends_on
+from nodegraph.graph import Graph
+from nodegraph.lanes import OneLane
+from nodegraph.node import Block, Lane, Resource
+from nodegraph.scheduler import Scheduler
 from nodegraph.task import (
     Blocked,
     Expansion,
@@ -53,59 +40,8 @@ T = TypeVar("T")
 R = TypeVar("R", bound=Resource)
 
 
-class Run:
-    """The state of a run. Methods that start with `_` and say so are called with the lock held."""
-
-    def __init__(
-        self,
-        plan: Plan,
-        registry: Mapping[str, NodeSpec],
-        runtime: Runtime,
-        cache: Cache,
-        resources: Resources,
-        token: CancelToken,
-        loop: asyncio.AbstractEventLoop,
-    ) -> None:
-        self.plan = plan
-        self.runtime = runtime
-        self.cache = cache
-        self.resources = resources
-        self.token = token
-        self.loop = loop
-        self.lock = threading.RLock()
-        self.stream = Stream(loop)
-        self.stopped = asyncio.Event()
-        self.lanes = Lanes(self.lock, lambda: loop.call_soon_threadsafe(self.stopped.set))
-        self.problems: list[Problem] = []
-        self.shown: dict[str, Mapping[str, tuple[Any, ...]]] = {}
-        self.coroutines: set[asyncio.Task[None]] = set()
-        self.cancelling = False
-        self.cut_short = False
-        self.active = 0
-        self.call_async: Callable[[Task], Any] | None = None
-        self.call_sync: Callable[[Task, OneLane], None] | None = None
-        self._scope = Scope(plan.graph.nodes)
-        self._scopes = [self._scope]
-        self._twins: dict[bytes, Task] = {}
-        self._reported: set[str] = set()
-        self._done: list[Task] = []
-        self._started = time.perf_counter()
-        self._expander = Expander(
-            Binder(registry, runtime.folders), Fingerprinter(runtime, plan.graph), self.find
-        )
-        # A host value needs no moving where the host is the device.
-        self._on_host = runtime.device == "cpu"
-
-    def start(self) -> None:
-        """Ask for the targets; everything else follows."""
-        with self.lock:
-            self.active += 1
-            targets = [self._task(self._scope, target) for target in self.plan.targets]
-            for task in targets:
-                task.uses += 1
-            self._claim_lazy()
-            self._demand(targets)
-            self._leave(None)
+class Run(Scheduler):
+    """A run of a plan. Its public methods are called without the lock."""
 
     def finished(self) -> RunFinished:
         """The last event; all work has ended."""
@@ -115,184 +51,21 @@ class Run:
             if task.state is State.DONE and task.outputs is not None:
                 outputs[target] = plain(task.outputs)
         failed = any(problem.severity == "error" for problem in self.problems)
-        status = "cancelled" if self.cut_short else "failed" if failed else "success"
+        missed = [target for target in self.plan.targets if not self._scope.tasks[target].settled]
+        if missed and not self.cancelling:
+            text = "the run came to an end without it: the nodes that it needs wait for each other."
+            self.problems += [Problem("not_reached", text, node=target) for target in missed]
+            failed = True
+        status = (
+            "cancelled"
+            if self.cut_short or (missed and self.cancelling)
+            else "failed"
+            if failed
+            else "success"
+        )
         self._note_history()
         seconds = time.perf_counter() - self._started
         return RunFinished(status, seconds, outputs, dict(self.shown), tuple(self.problems))  # type: ignore[arg-type]
-
-    def find(self, scope: Scope, node_id: str) -> Task | None:
-        """The task of a node of a scope, by the id that its siblings link to."""
-        with self.lock:
-            found = scope.tasks.get(node_id) or scope.outer.get(node_id)
-            if found is None and node_id in scope.nodes:
-                found = self._task(scope, node_id)
-            return found
-
-    def _task(self, scope: Scope, node_id: str) -> Task:
-        """Lock held."""
-        task = scope.tasks.get(node_id)
-        if task is None:
-            task = scope.outer.get(node_id)
-        if task is None:
-            keys = self.plan.keys
-            rank = (self.plan.rank.get(node_id, 0), 0, 0)
-            node = scope.nodes[node_id]
-            task = Task(node, keys.by_node[node_id], node_id in keys.volatile, rank, scope)
-            scope.tasks[node_id] = task
-        return task
-
-    def _claim_lazy(self) -> None:
-        """What only lazy inputs may come to need stays until the run ends, so that nothing runs twice. Lock held."""
-        for node_id in self.plan.ids("lazy"):
-            for source, _ in self.plan.graph.nodes[node_id].links.values():
-                self._task(self._scope, source).uses += 1
-
-    def _demand(self, wanted: list[Task]) -> None:
-        """Get tasks going that are not yet: from the cache, or once what feeds them is there. Lock held."""
-        settled: list[Task] = []
-        stack = wanted[::-1]
-        while stack:
-            task = stack.pop()
-            if task.state is State.DONE and task.outputs is None:
-                task.state = State.IDLE
-            if task.state is not State.IDLE or self.cancelling:
-                continue
-            task.state = State.WAITING
-            known = not task.volatile and (self._share(task, stack, settled) or self._recall(task, settled))
-            if not known:
-                self._await_sources(task, stack, settled)
-        for task in settled:
-            self._settle(task)
-
-    def _share(self, task: Task, stack: list[Task], settled: list[Task]) -> bool:
-        """Wait for another task with the same key, if there is one. Lock held."""
-        twin = self._twins.setdefault(task.key, task)
-        if twin is task:
-            return False
-        if twin.state is State.DONE and twin.outputs is not None:
-            self._adopt(task, twin)
-            settled.append(task)
-            return True
-        if twin.state not in (State.WAITING, State.READY):
-            self._twins[task.key] = task
-            return False
-        if twin.expansion is not None and _inside(task, twin):
-            error = NodeError("its sub-graph holds the same node with the same inputs, without end.")
-            self._fail(task, error)
-            settled.append(task)
-            return True
-        task.twin = twin
-        self._claim(task, twin)
-        twin.waiters.append(task)
-        task.missing = 1
-        return True
-
-    def _adopt(self, task: Task, twin: Task) -> None:
-        """Take over the result of a task with the same key. Lock held."""
-        task.outputs, task.ui, task.state = twin.outputs, twin.ui, State.DONE
-        task.tainted = twin.tainted
-        self._show(task)
-        self.stream.emit(NodeCached(task.id, "host", task.ui))
-
-    def _recall(self, task: Task, settled: list[Task]) -> bool:
-        """Take a task's result from the cache, on a lane where that takes time. Lock held."""
-        tier = self.cache.peek(task.key)
-        if tier is None:
-            return False
-        if tier == "disk" or (tier == "host" and not self._on_host):
-            task.state = State.READY
-            self.active += 1
-            self.lanes.push("io", task.rank, self._load, task)
-            return True
-        held = self.cache.get(task.key, pin=True)
-        if held is None:
-            return False
-        self._recalled(task, held)
-        settled.append(task)
-        return True
-
-    def _load(self, task: Task, lane: OneLane) -> None:
-        """Take a result from a slow tier; a result that cannot be had is made again. On a lane."""
-        try:
-            held = self.cache.get(task.key, pin=True)
-        except Exception:
-            held = None
-        with self.lock:
-            if held is not None:
-                self._recalled(task, held)
-                self._settle(task)
-            elif not self.cancelling:
-                task.state = State.WAITING
-                stack: list[Task] = []
-                settled: list[Task] = []
-                self._await_sources(task, stack, settled)
-                self._demand(stack)
-                for one in settled:
-                    self._settle(one)
-            self._leave(lane)
-
-    def _recalled(self, task: Task, held: Held) -> None:
-        """Lock held."""
-        task.outputs, task.ui, task.seconds, task.state = held.outputs, held.ui, held.seconds, State.DONE
-        task.pinned = task.held = True
-        self._show(task)
-        self.stream.emit(NodeCached(task.id, held.tier, held.ui))
-
-    def _await_sources(self, task: Task, stack: list[Task], settled: list[Task]) -> None:
-        """Wait for the tasks that feed this one, or make it ready; new demands go on `stack`. Lock held."""
-        inputs = task.spec.inputs
-        sources = []
-        for name, (source_id, index) in task.node.links.items():
-            declared = inputs.get(name)
-            source = self._task(task.scope, source_id)
-            sources.append(Source(name, source, index, declared is not None and declared.lazy))
-        task.sources = tuple(sources)
-        task.missing = 0
-        waiting: set[Task] = set()
-        for one in sources:
-            source = one.task
-            if source not in waiting:
-                waiting.add(source)
-                self._claim(task, source)
-        for source in dict.fromkeys(one.task for one in sources if not one.lazy):
-            if source.state in (State.FAILED, State.SKIPPED):
-                self._skip(task, source)
-                settled.append(task)
-                return
-            if source.state is not State.DONE or source.outputs is None:
-                task.missing += 1
-                source.waiters.append(task)
-                stack.append(source)
-        if not task.missing:
-            self._ready(task)
-
-    def _claim(self, task: Task, source: Task) -> None:
-        """Keep a source's values until `task` is settled. Lock held."""
-        source.uses += 1
-        task.claims.append(source)
-
-    def _ready(self, task: Task) -> None:
-        """Everything that the task needs is there. Lock held."""
-        if self.cancelling:
-            return
-        task.state = State.READY
-        self.active += 1
-        if task.spec.is_async:
-            self.loop.call_soon_threadsafe(self._begin_async, task)
-        else:
-            assert self.call_sync is not None
-            self.lanes.push(task.spec.lane, task.rank, self.call_sync, task)
-
-    def _begin_async(self, task: Task) -> None:
-        """On the loop."""
-        assert self.call_async is not None
-        if self.cancelling:
-            with self.lock:
-                self._leave(None)
-            return
-        coroutine = self.loop.create_task(self.call_async(task), name=f"nodegraph-{task.id}")
-        self.coroutines.add(coroutine)
-        coroutine.add_done_callback(self.coroutines.discard)
 
     def complete(
         self, task: Task, results: list[Result], mapped: bool, seconds: float, lane: OneLane | None
@@ -302,7 +75,10 @@ class Run:
         outputs = merged(task.spec, values, mapped)
         ui = merged_ui(results) if results else {}
         task.seconds = seconds
-        self._store(task, outputs, ui, tuple(source.task.key for source in task.sources))
+        self._store(task, outputs, ui, task.parents)
+        if lane is not None and lane.name == "device":
+            # Models may have grown while the node ran: cheap values make room for them.
+            self.cache.trim()
         with self.lock:
             task.outputs, task.ui, task.state = outputs, ui, State.DONE
             self._show(task)
@@ -310,20 +86,6 @@ class Run:
             self.stream.emit(NodeFinished(task.id, seconds, ui))
             self._settle(task)
             self._leave(lane)
-
-    def _store(
-        self, task: Task, outputs: tuple[Any, ...], ui: Mapping[str, Any], parents: tuple[bytes, ...]
-    ) -> None:
-        if task.volatile:
-            return
-        try:
-            kept = self.cache.put(
-                task.key, outputs, ui, task.seconds, parents=parents, effect=task.spec.effect, pin=True
-            )
-        except Exception:
-            # A value that cannot be measured or moved is not kept; the run has it all the same.
-            kept = False
-        task.held = task.pinned = kept
 
     def expanded(
         self,
@@ -366,12 +128,12 @@ class Run:
         """Lock held."""
         assert task.expansion is not None
         given_up, task.claims = task.claims, []
-        wanted: list[Task] = []
+        wanted: dict[Task, None] = {}
         task.missing = 0
         for result in task.expansion.items:
             for found in result.values:
-                if type(found) is Promise and found.task not in wanted:
-                    wanted.append(found.task)
+                if type(found) is Promise:
+                    wanted[found.task] = None
         failed: Task | None = None
         for child in wanted:
             self._claim(task, child)
@@ -390,29 +152,13 @@ class Run:
             self._close_expansion(task)
             self._settle(task)
 
-    def _close_expansion(self, task: Task) -> None:
-        """The nodes that an expanded node's outputs come from are done. Lock held."""
-        expansion = task.expansion
-        assert expansion is not None
-        task.expansion = None
-        values = [tuple(_redeemed(found) for found in result.values) for result in expansion.items]
-        outputs = merged(task.spec, values, expansion.mapped)
-        ui = merged_ui(expansion.items)
-        children = [child for scope in expansion.scopes for child in scope.tasks.values()]
-        task.tainted = task.tainted or any(child.tainted for child in children)
-        if not task.tainted:
-            keys = {claim.key for claim in task.claims} | {source.task.key for source in task.sources}
-            self._store(task, outputs, ui, tuple(keys))
-        task.outputs, task.ui, task.state = outputs, ui, State.DONE
-        self._show(task)
-        self.stream.emit(NodeFinished(task.id, task.seconds, ui))
-
     def blocked(self, task: Task, block: Block, lane: OneLane | None, items: int | None = None) -> None:
         """What the node needs is blocked, so its outputs are, all `items` of them. Any thread, without the lock."""
         with self.lock:
             self._report_block(task, block)
             slot = Block() if items is None else Items([Block()] * items)
             task.outputs, task.state = (slot,) * len(task.spec.outputs), State.DONE
+            task.tainted = True
             self.stream.flush_progress(task.id)
             self.stream.emit(NodeSkipped(task.id, "blocked", block.message))
             self._settle(task)
@@ -449,91 +195,9 @@ class Run:
                 self._settle(task)
             self._leave(lane)
 
-    def _fail(self, task: Task, error: BaseException) -> None:
-        """Lock held."""
-        problem = problem_of(error, task.node, task.recovered)
-        task.error, task.state = error, State.FAILED
-        self.problems.append(problem)
-        self.stream.emit(NodeFailed(task.id, problem, error))
-
     def token_or_closing(self) -> bool:
         """Whether the run is being cancelled."""
         return self.token.cancelled or self.cancelling
-
-    def _skip(self, task: Task, source: Task) -> None:
-        """What feeds the task failed. Lock held."""
-        task.state, task.error, task.expansion = State.SKIPPED, source.error, None
-        self.stream.emit(NodeSkipped(task.id, "upstream_failed"))
-
-    def _settle(self, first: Task) -> None:
-        """Tell everything that waits for a task that it is settled, and let go of what it used. Lock held."""
-        stack = [first]
-        while stack:
-            task = stack.pop()
-            waiters, task.waiters = task.waiters, []
-            for waiter in waiters:
-                if not isinstance(waiter, Task):
-                    waiter()
-                elif waiter.state is State.WAITING and self._notify(waiter, task):
-                    stack.append(waiter)
-            self._release(task.claims)
-            task.claims = []
-            if task.scope.owner is None and task.state is State.DONE:
-                self._done.append(task)
-            if not task.uses:
-                self._drop(task)
-
-    def _notify(self, waiter: Task, task: Task) -> bool:
-        """One of the tasks that `waiter` waits for is settled; returns whether the waiter is settled too. Lock held."""
-        if task.state is not State.DONE:
-            self._skip(waiter, task)
-            return True
-        waiter.missing -= 1
-        if waiter.missing:
-            return False
-        if waiter.twin is not None:
-            self._adopt(waiter, waiter.twin)
-            waiter.twin = None
-            return True
-        if waiter.expansion is not None:
-            self._close_expansion(waiter)
-            return True
-        self._ready(waiter)
-        return False
-
-    def _release(self, claims: list[Task]) -> None:
-        """Give up claims; values that nobody claims are dropped. Lock held."""
-        for source in claims:
-            source.uses -= 1
-            if not source.uses and source.state is State.DONE:
-                self._drop(source)
-
-    def _drop(self, task: Task) -> None:
-        """Let go of a task's values: the cache has them, or nobody. Lock held."""
-        outputs, task.outputs = task.outputs, None
-        task.sources = ()
-        if task.pinned:
-            self.cache.unpin(task.key)
-            task.pinned = False
-        elif outputs is not None and task.state is State.DONE and not task.held and not task.tainted:
-            # There was no room while other values were in use; there may be now.
-            parents = tuple(claim.key for claim in task.claims)
-            self.cache.put(task.key, outputs, task.ui, task.seconds, parents=parents, effect=task.spec.effect)
-            task.held = True
-        if task.value_keys:
-            task.forget_values()
-
-    def _show(self, task: Task) -> None:
-        """Lock held."""
-        if task.ui:
-            self.shown[task.id] = task.ui
-
-    def _leave(self, lane: OneLane | None) -> None:
-        """One piece of work has ended; wake the lanes for what it made ready. Lock held."""
-        self.active -= 1
-        self.lanes.flush(lane)
-        if not self.active:
-            self.stream.end()
 
     async def lazily(self, task: Task, source: Source) -> None:
         """Wait until a lazy input's upstream is done; raises its error. On the loop."""
@@ -556,64 +220,9 @@ class Run:
             task.lazy_errors.append(error)
             raise error
 
-    def cancel(self) -> None:
-        """Stop: what has not started never does. On the loop."""
-        with self.lock:
-            if self.cancelling:
-                return
-            self.cancelling = True
-            if self.active:
-                self.cut_short = True
-            for work, argument in self.lanes.clear():
-                if work is self.call_sync or work == self._load:
-                    self.active -= 1
-                else:
-                    argument.give_up()
-            if not self.active:
-                self.stream.end()
-        for coroutine in tuple(self.coroutines):
-            coroutine.cancel()
-
-    async def close(self) -> None:
-        """Stop, and wait for running work and for the threads to end. On the loop."""
-        if self.active:
-            self.cancel()
-        interrupted: BaseException | None = None
-        while self.coroutines:
-            try:
-                await asyncio.wait(tuple(self.coroutines))
-            except asyncio.CancelledError as error:
-                interrupted = error
-        with self.lock:
-            self.lanes.close()
-        while not self.stopped.is_set():
-            try:
-                await self.stopped.wait()
-            except asyncio.CancelledError as error:
-                interrupted = error
-        self.lanes.join()
-        self._let_go()
-        self.cache.trim()
-        if interrupted is not None:
-            raise interrupted
-
-    def _let_go(self) -> None:
-        """Drop every value that is left, so that nothing lives until the garbage collector comes round."""
-        with self.lock:
-            for scope in self._scopes:
-                for task in scope.tasks.values():
-                    if task.pinned:
-                        self.cache.unpin(task.key)
-                    task.outputs, task.sources, task.expansion, task.pinned = None, (), None, False
-                    task.waiters, task.claims = [], []
-                scope.tasks.clear()
-                scope.outer.clear()
-
     def _note_history(self) -> None:
         nodes = [(task.id, task.node) for task in self._done if task.scope is self._scope]
-        self.cache.history.note(nodes, dict(self.plan.keys.by_node))
-
-    # What a RunContext asks for.
+        self.cache.history.note(nodes, self.plan.keys.by_node)
 
     def graph_of(self) -> Graph:
         """The bound graph."""
@@ -654,24 +263,6 @@ class Run:
     def make_room(self, wanted: int) -> int:
         """Move cached values off the device."""
         return self.cache.release(wanted)
-
-
-def _redeemed(found: Any) -> Any:
-    """The value of an output of an expansion."""
-    if type(found) is not Promise:
-        return found
-    assert found.task.outputs is not None
-    return found.task.outputs[found.index]
-
-
-def _inside(task: Task, other: Task) -> bool:
-    """Whether `other` expanded, at some depth, into `task`."""
-    owner = task.scope.owner
-    while owner is not None:
-        if owner is other:
-            return True
-        owner = owner.scope.owner
-    return False
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

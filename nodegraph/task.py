@@ -71,6 +71,7 @@ class Task:
         "seconds",
         "sources",
         "spec",
+        "spent",
         "state",
         "tainted",
         "twin",
@@ -110,6 +111,8 @@ class Task:
         self.pinned = False
         self.held = False
         self.recovered = False
+        self.spent = False
+        """Its literals held values and were let go, so it cannot be called again."""
 
     @property
     def id(self) -> str:
@@ -120,6 +123,12 @@ class Task:
         """Let go of the values among the literals; the task has run, and what it gave was used."""
         self.node = replace(self.node, literals={}, extra={})
         self.value_keys = {}
+        self.spent = True
+
+    @property
+    def parents(self) -> tuple[bytes, ...]:
+        """Keys of the tasks that feed it."""
+        return tuple([source.task.key for source in self.sources])
 
     @property
     def settled(self) -> bool:

@@ -20,10 +20,15 @@ class Budget:
             raise ValueError(f"a budget cannot be negative: {total}")
         self.total = total
         self._others: tuple[Callable[[], int], ...] = ()
+        self._capacity: Callable[[], int] | None = None
 
     def share(self, held: Callable[[], int]) -> None:
         """Let another holder take part; `held` returns the bytes that it holds now (a pool of models)."""
         self._others = (*self._others, held)
+
+    def follow(self, capacity: Callable[[], int]) -> None:
+        """Take the total from `capacity()` wherever that is known (not 0)."""
+        self._capacity = capacity
 
     def others(self) -> int:
         """Bytes that the other holders have now."""
@@ -31,7 +36,8 @@ class Budget:
 
     def room(self) -> int:
         """Bytes that cached values may take now."""
-        return max(0, self.total - self.others()) if self._others else self.total
+        total = (self._capacity() if self._capacity is not None else 0) or self.total
+        return max(0, total - self.others()) if self._others else total
 
 
 def host_default() -> int:

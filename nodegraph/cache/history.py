@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ class Last:
     node: Any
     """The BoundNode."""
     key: bytes
-    sources: dict[str, bytes]
+    sources: Mapping[str, bytes]
     """Keys of the nodes that fed it, by their ids."""
 
 
@@ -25,9 +25,9 @@ class History:
     """Last keys by node id; of an id that several workflows use, the latest."""
 
     def __init__(self) -> None:
-        self._last: OrderedDict[str, tuple[Any, bytes, dict[str, bytes]]] = OrderedDict()
+        self._last: OrderedDict[str, tuple[Any, bytes, Mapping[str, bytes]]] = OrderedDict()
 
-    def note(self, nodes: Iterable[tuple[str, Any]], keys: dict[str, bytes]) -> None:
+    def note(self, nodes: Iterable[tuple[str, Any]], keys: Mapping[str, bytes]) -> None:
         """Remember nodes (id, BoundNode) and the keys of their whole graph, which must not change afterwards."""
         for node_id, node in nodes:
             self._last[node_id] = (node, keys[node_id], keys)

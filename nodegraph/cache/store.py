@@ -15,6 +15,7 @@ from nodegraph.cache.memory import MemoryTier, host_overhead
 from nodegraph.cache.tier import Held, Tier, TierStats
 from nodegraph.events import Tier as TierName
 from nodegraph.node import Runtime
+from nodegraph.resources import Resources
 
 LINEAGE = 100_000
 """How many keys' costs and upstream keys are remembered, held or not."""
@@ -52,9 +53,16 @@ class Cache:
         self._hits = self._misses = self._evictions = 0
 
     @classmethod
-    def for_runtime(cls, runtime: Runtime, *, lower: Tier | None = None) -> Cache:
-        """A cache with the budgets that a runtime asks for."""
-        return cls(runtime.host_budget, runtime.device_budget, lower=lower)
+    def for_runtime(
+        cls, runtime: Runtime, resources: Resources | None = None, *, lower: Tier | None = None
+    ) -> Cache:
+        """A cache with the budgets that a runtime asks for; the device's is shared with what `resources` hold."""
+        cache = cls(runtime.host_budget, runtime.device_budget, lower=lower)
+        if resources is not None:
+            cache.device.share(resources.held)
+            if not runtime.device_budget:
+                cache.device.follow(resources.capacity)
+        return cache
 
     def peek(self, key: bytes) -> TierName | None:
         """Where a result lies, or None. Counts as no use; an entry whose files are gone is removed."""
