@@ -224,8 +224,8 @@ class Model:
     family: str
     """`sd1`, `sd2`, `sdxl`, ...: what errors and detection call it."""
     patches: tuple[Patch, ...] = ()
-    dtype: Literal["fp32", "bf16", "fp16"] | None = None
-    """Overrides the session's choice where set."""
+    dtype: Literal["fp32", "bf16", "fp16", "fp8_e4m3fn", "fp8_e5m2"] | None = None
+    """Overrides the session's choice where set; the fp8 ones store weights so and compute in the session's choice."""
 
     def patched(self, patch: Patch) -> Model:
         """This recipe with one more patch."""

@@ -1,0 +1,338 @@
+"""What a model file is: recipes of the networks in it, from names and shapes alone.
+
+A file's own metadata may carry a `nodegraph` entry, JSON with what shapes do not show:
+`{"prediction_type": "eps", "unet": {"num_heads": 8, "norm_groups": 8}, "vae": {"norm_groups": 8},
+"text_encoder": {"heads": 4, "activation": "quick_gelu"}}`, every part of it optional.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+
+from nodegraph.node import NodeError
+from nodes.diffusion.parametrisation import Discrete, Parametrisation, Prediction
+from nodes.models.architecture import clip_architecture, unet_architecture, vae_architecture
+from nodes.models.identity import files_identity
+from nodes.models.ldm_keys import CLIP_PREFIX, OPEN_CLIP_PREFIX, UNET_PREFIX, VAE_PREFIX, Source, sources
+from nodes.models.tensor_file import TensorHeader, TensorReader
+from nodes.values import Architecture, Clip, LatentFormat, Model, Vae, Weights
+
+Part = Literal["unet", "vae", "text_encoder"]
+Layout = Literal["ldm", "diffusers", "open_clip"]
+
+SD1_LATENT = LatentFormat("sd1", channels=4, scale=0.18215)
+
+_VAE_SIGNS: tuple[tuple[str, Layout], ...] = (
+    ("decoder.mid_block.resnets.0.norm1.weight", "diffusers"),
+    ("encoder.mid_block.resnets.0.norm1.weight", "diffusers"),
+    ("decoder.mid.block_1.norm1.weight", "ldm"),
+    ("encoder.mid.block_1.norm1.weight", "ldm"),
+)
+_PLACES: Mapping[Part, tuple[tuple[str, str, Layout], ...]] = {
+    "unet": (
+        (UNET_PREFIX, "input_blocks.0.0.weight", "ldm"),
+        ("", "input_blocks.0.0.weight", "ldm"),
+        ("", "conv_in.weight", "diffusers"),
+        ("unet.", "conv_in.weight", "diffusers"),
+    ),
+    "vae": tuple((prefix, key, layout) for prefix in (VAE_PREFIX, "", "vae.") for key, layout in _VAE_SIGNS),
+    "text_encoder": (
+        (CLIP_PREFIX, "text_model.embeddings.token_embedding.weight", "ldm"),
+        (CLIP_PREFIX, "embeddings.token_embedding.weight", "ldm"),
+        (OPEN_CLIP_PREFIX, "token_embedding.weight", "open_clip"),
+        ("", "text_model.embeddings.token_embedding.weight", "ldm"),
+        ("", "embeddings.token_embedding.weight", "ldm"),
+        ("", "token_embedding.weight", "open_clip"),
+        ("text_encoder.", "text_model.embeddings.token_embedding.weight", "ldm"),
+    ),
+}
+"""Where each part may begin: its prefix, a key that is always there, and how it is named."""
+
+_SIGNS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("a LoRA", (".lora_up.", ".lora_down.", ".lora_A.", ".lora_B.", ".lora.up.", "hada_w1_a", "lokr_w1")),
+    ("a ControlNet", ("input_hint_block.", "controlnet_cond_embedding.", "control_model.")),
+    (
+        "a Stable Diffusion XL model",
+        ("conditioner.embedders.", "label_emb.0.0.weight", "add_embedding.linear_1"),
+    ),
+    ("a Stable Diffusion 3 model", ("joint_blocks.",)),
+    ("a Flux model", ("double_blocks.",)),
+    ("a Stable Cascade or Würstchen model", ("clip_txt_pooled_mapper", "vquantizer.", "effnet_mapper")),
+    ("a textual inversion embedding", ("emb_params", "string_to_param", "clip_l", "clip_g")),
+    ("a saved latent", ("latent_tensor",)),
+    ("a CLIP vision encoder", ("vision_model.", "visual.")),
+    ("an upscaling model", ("RRDB_trunk", "body.0.rdb1", "conv_first.weight")),
+    ("a T5 text encoder", ("encoder.block.0.layer.0.SelfAttention",)),
+)
+_WHAT: Mapping[Part, str] = {
+    "unet": "the denoising network (U-Net)",
+    "vae": "the autoencoder (VAE)",
+    "text_encoder": "the text encoder (CLIP)",
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """One network in a file: where its keys are, and their shapes in this project's naming."""
+
+    part: Part
+    layout: Layout
+    prefix: str
+    header: TensorHeader
+    sources: Mapping[str, Source]
+    shapes: Mapping[str, tuple[int, ...]]
+
+    def weights(self) -> Weights:
+        """Return these tensors' place as the recipes carry it."""
+        return Weights(
+            identity=files_identity(self.header.paths),
+            part=self.part,
+            layout=self.layout,
+            prefix=self.prefix,
+            paths=self.header.paths,
+        )
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What a configuration or a file's metadata adds to the shapes."""
+
+    unet: Mapping[str, Any] = field(default_factory=dict)
+    vae: Mapping[str, Any] = field(default_factory=dict)
+    text_encoder: Mapping[str, Any] = field(default_factory=dict)
+    prediction: Prediction | None = None
+    parametrisation: Parametrisation | None = None
+    latent_scale: float | None = None
+
+
+def find(header: TensorHeader, part: Part) -> Found | None:
+    """Return the network `part` in the file, or None where it holds none."""
+    for prefix, sign, layout in _PLACES[part]:
+        if prefix + sign in header.tensors:
+            keys = [key[len(prefix) :] for key in header.tensors if key.startswith(prefix)]
+            named = sources(part, layout, keys)
+            return Found(part, layout, prefix, header, named, _shapes(header, prefix, named))
+    return None
+
+
+def need(header: TensorHeader, part: Part) -> Found:
+    """Return the network `part` in the file. Raises NodeError, saying what the file is, where it holds none."""
+    found = find(header, part)
+    if found is None:
+        raise wrong_file(header, part)
+    return found
+
+
+def hints_of(header: TensorHeader) -> Hints:
+    """Return what the file's metadata says. Raises NodeError where its `nodegraph` entry is malformed."""
+    known: Any = {}
+    if "nodegraph" in header.metadata:
+        try:
+            known = json.loads(header.metadata["nodegraph"])
+        except ValueError as error:
+            raise _unusable(header, "its `nodegraph` metadata is not JSON") from error
+        if not isinstance(known, dict):
+            raise _unusable(header, "its `nodegraph` metadata is not a JSON object")
+    prediction = _PREDICTIONS.get(
+        str(known.get("prediction_type", header.metadata.get("modelspec.prediction_type", "")))
+    )
+    if prediction is None and "v_pred" in header.tensors:
+        prediction = "v_prediction"
+    return Hints(
+        unet=known.get("unet", {}),
+        vae=known.get("vae", {}),
+        text_encoder=known.get("text_encoder", {}),
+        prediction=prediction,
+    )
+
+
+_PREDICTIONS: Mapping[str, Prediction] = {
+    "eps": "eps",
+    "epsilon": "eps",
+    "v": "v_prediction",
+    "v_prediction": "v_prediction",
+    "sample": "x0",
+    "x0": "x0",
+}
+
+
+def model_recipe(found: Found, hints: Hints) -> Model:
+    """Return the recipe of a U-Net. Raises NodeError for families that are not supported yet."""
+    architecture = _read(found, lambda: unet_architecture(found.shapes, hints.unet))
+    if "vector_width" in dict(architecture.arguments):
+        raise _unsupported(found.header, "a Stable Diffusion XL or unCLIP model")
+    if architecture["in_channels"] not in (4, 8, 9):
+        raise _unsupported(found.header, f"a U-Net with {architecture['in_channels']} input channels")
+    _complete(found, architecture)
+    family = "sd2" if architecture["linear"] else "sd1"
+    parametrisation = hints.parametrisation or Discrete(
+        prediction=hints.prediction or _probe_prediction(found, family, architecture),
+        zero_terminal_snr="ztsnr" in found.header.tensors,
+    )
+    latent = SD1_LATENT
+    if hints.latent_scale is not None:
+        latent = LatentFormat(latent.name, latent.channels, hints.latent_scale)
+    return Model(found.weights(), architecture, parametrisation, latent, family)
+
+
+def clip_recipe(found: Found, hints: Hints) -> Clip:
+    """Return the recipe of a text encoder."""
+    # Stable Diffusion 1.x takes the pooled state as it is, 2.x projected.
+    width = found.shapes.get("text_model.embeddings.token_embedding.weight", (0, 0))[1]
+    family = "sd2" if found.layout == "open_clip" or width == 1024 else "sd1"
+    architecture = _read(
+        found, lambda: clip_architecture(found.shapes, hints.text_encoder, projection=family == "sd2")
+    )
+    if architecture["width"] == 1280:
+        raise _unsupported(found.header, "the second text encoder of Stable Diffusion XL")
+    _complete(found, architecture)
+    return Clip(found.weights(), architecture, family)
+
+
+def vae_recipe(found: Found, hints: Hints) -> Vae:
+    """Return the recipe of an autoencoder."""
+    architecture = _read(found, lambda: vae_architecture(found.shapes, hints.vae))
+    if architecture["latent_channels"] != 4:
+        raise _unsupported(
+            found.header, f"an autoencoder with {architecture['latent_channels']} latent channels"
+        )
+    _complete(found, architecture)
+    latent = SD1_LATENT
+    levels = len(architecture["channel_mult"])
+    if hints.latent_scale is not None or levels != 4:
+        latent = LatentFormat(
+            latent.name, latent.channels, hints.latent_scale or latent.scale, downscale=2 ** (levels - 1)
+        )
+    return Vae(found.weights(), architecture, latent)
+
+
+def wrong_file(header: TensorHeader, part: Part) -> NodeError:
+    """Return the error for a file that does not hold `part`."""
+    what = describe(header)
+    return NodeError(
+        f"{_name(header)} does not hold {_WHAT[part]}: it is {what}.",
+        code="wrong_model_file",
+        found=what,
+        hint=_REMEDIES.get(what, "Choose a Stable Diffusion 1.x or 2.x checkpoint (.safetensors)."),
+    )
+
+
+_REMEDIES: Mapping[str, str] = {
+    "a LoRA": "Load the checkpoint that it was made for, and this file with LoraLoader.",
+    "a ControlNet": "Load it with ControlNetLoader.",
+    "a textual inversion embedding": "Put it into the embeddings folder and write embedding:NAME in a prompt.",
+    "a saved latent": "Load it with LoadLatent.",
+    "an autoencoder (VAE) alone": "Load it with VAELoader; the checkpoint goes elsewhere.",
+    "a text encoder (CLIP) alone": "Load it with CLIPLoader.",
+    "a U-Net alone": "Load it with UNETLoader, and the text encoder and VAE with CLIPLoader and VAELoader.",
+}
+
+
+def describe(header: TensorHeader) -> str:
+    """Return in words what the file seems to be."""
+    parts = [part for part in _PLACES if find(header, part) is not None]
+    names = list(header.tensors)
+    for what, signs in _SIGNS:
+        if any(sign in name for name in names for sign in signs):
+            return what
+    if len(parts) > 1:
+        return "a Stable Diffusion checkpoint without it"
+    if parts:
+        return {
+            "unet": "a U-Net alone",
+            "vae": "an autoencoder (VAE) alone",
+            "text_encoder": "a text encoder (CLIP) alone",
+        }[parts[0]]
+    sizes = [info.shape for info in header.tensors.values()]
+    if len(sizes) == 1 and len(sizes[0]) <= 2:
+        return "a textual inversion embedding"
+    first = ", ".join(names[:3])
+    return f"of an unknown kind ({len(names)} tensors: {first}...)" if names else "a file without tensors"
+
+
+def _shapes(header: TensorHeader, prefix: str, named: Mapping[str, Source]) -> dict[str, tuple[int, ...]]:
+    found = {}
+    for key, source in named.items():
+        shape = header.tensors[prefix + source.key].shape
+        if source.third is not None:
+            shape = (shape[0] // 3, *shape[1:])
+        found[key] = shape[::-1] if source.transpose else shape
+    return found
+
+
+def _read(found: Found, read: Any) -> Architecture:
+    try:
+        architecture: Architecture = read()
+    except (KeyError, StopIteration, IndexError, ValueError, ZeroDivisionError) as error:
+        what = describe(found.header)
+        known = {name for name, _ in _SIGNS}
+        if what in known:
+            raise wrong_file(found.header, found.part) from error
+        raise _unusable(found.header, f"{_WHAT[found.part]} in it is of an unknown make ({error})") from error
+    return architecture
+
+
+def _complete(found: Found, architecture: Architecture) -> None:
+    """Raise NodeError unless the file has every tensor of the architecture in its shape."""
+    from nodes.models.networks import build
+
+    try:
+        with torch.device("meta"):
+            wanted = {key: tuple(tensor.shape) for key, tensor in build(architecture).state_dict().items()}
+    except (ValueError, TypeError, AssertionError) as error:
+        raise _unusable(found.header, f"{_WHAT[found.part]} in it is of an unknown make ({error})") from error
+    missing = sorted(wanted.keys() - found.shapes.keys())
+    if missing:
+        raise _unusable(
+            found.header,
+            f"{len(missing)} of the {len(wanted)} tensors of {_WHAT[found.part]} are missing, such as {missing[0]}",
+        )
+    for key, shape in wanted.items():
+        if not _same(found.shapes[key], shape):
+            raise _unusable(found.header, f"{key} has the shape {found.shapes[key]} and should have {shape}")
+
+
+def _same(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Shapes that hold the same matrix: 1x1 convolutions are stored with and without their last two sides."""
+    return _bare(one) == _bare(other)
+
+
+def _bare(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return shape[:2] if shape[2:] == (1, 1) else shape
+
+
+_PROBED = "output_blocks.11.1.transformer_blocks.0.norm1.bias"
+
+
+def _probe_prediction(found: Found, family: str, architecture: Architecture) -> Prediction:
+    """Tell v-prediction from eps in Stable Diffusion 2.x, which shapes do not show.
+
+    The two published base models differ plainly in the spread of this bias; fine-tuned ones inherit it.
+    """
+    if family != "sd2" or architecture["in_channels"] != 4 or _PROBED not in found.sources:
+        return "eps"
+    with TensorReader(found.header) as reader:
+        bias = reader.read(found.prefix + found.sources[_PROBED].key).float()
+    return "v_prediction" if float(bias.std(correction=0)) > 0.09 else "eps"
+
+
+def _name(header: TensorHeader) -> str:
+    names: Iterable[str] = (path.name for path in header.paths)
+    return ", ".join(names)
+
+
+def _unusable(header: TensorHeader, why: str) -> NodeError:
+    return NodeError(f"{_name(header)} cannot be used: {why}.", code="bad_model_file")
+
+
+def _unsupported(header: TensorHeader, what: str) -> NodeError:
+    return NodeError(
+        f"{_name(header)} is {what}, which is not supported yet.",
+        code="unsupported_model",
+        allowed="Stable Diffusion 1.x and 2.x, their inpainting and editing models included",
+    )

@@ -1,0 +1,91 @@
+"""From a recipe's weights to a module: parameters assigned, never initialised and never held twice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from nodegraph.node import NodeError
+from nodes.models.identity import files_identity
+from nodes.models.ldm_keys import Source, sources
+from nodes.models.networks import build
+from nodes.models.tensor_file import TensorReader, read_headers
+from nodes.values import Architecture, Weights
+
+FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where tensors go: `dtype` None keeps the file's own."""
+
+    device: torch.device
+    dtype: torch.dtype | None
+
+    def of(self, stored: torch.dtype) -> torch.dtype:
+        """Return what a tensor stored as `stored` is kept as."""
+        if self.dtype is not None:
+            return self.dtype
+        # Layers cast to what they compute in, but look-ups and some devices know neither of these.
+        return torch.float16 if stored in FP8 else torch.float32 if stored == torch.float64 else stored
+
+
+def empty_module(architecture: Architecture) -> nn.Module:
+    """Return the module without memory for its parameters."""
+    with torch.device("meta"):
+        return build(architecture).eval().requires_grad_(False)
+
+
+def read_tensors(weights: Weights, module: nn.Module, placement: Placement) -> dict[str, Tensor]:
+    """Return the tensors of `module` from the files of `weights`, by parameter name.
+
+    Tensors that need no change on the CPU stay mapped to the file; the others are read one at a time, so that no
+    part of the file counts as memory beside them. Raises NodeError where the files are gone or have changed.
+    """
+    try:
+        unchanged = files_identity(weights.paths) == weights.identity
+    except OSError as error:
+        raise _gone(weights, "is gone") from error
+    if not unchanged:
+        raise _gone(weights, "has changed since it was loaded")
+    header = read_headers(weights.paths)
+    prefix = weights.prefix
+    keys = [key[len(prefix) :] for key in header.tensors if key.startswith(prefix)]
+    named = sources(weights.part, weights.layout, keys)
+    with TensorReader(header) as reader:
+        return {
+            name: _place(reader, prefix, named[name], wanted, placement)
+            for name, wanted in module.state_dict().items()
+        }
+
+
+def _place(reader: TensorReader, prefix: str, source: Source, wanted: Tensor, placement: Placement) -> Tensor:
+    key = prefix + source.key
+    stored = reader.header.tensors[key].dtype
+    dtype = placement.of(stored)
+    on_cpu = placement.device.type == "cpu"
+    keep = on_cpu and dtype == stored and not source.transpose
+    tensor = reader.mapped(key) if keep else reader.read(key)
+    if source.third is not None:
+        tensor = tensor.chunk(3)[source.third]
+    if source.transpose:
+        tensor = tensor.t()
+    tensor = tensor.reshape(wanted.shape).to(placement.device, dtype)
+    if not on_cpu and tensor.ndim == 4:
+        return tensor.contiguous(memory_format=torch.channels_last)
+    return tensor.contiguous()
+
+
+def assemble(architecture: Architecture, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """Return the module whose parameters are these very tensors."""
+    module = empty_module(architecture)
+    module.load_state_dict(dict(tensors), strict=True, assign=True)
+    return module.requires_grad_(False)
+
+
+def _gone(weights: Weights, what: str) -> NodeError:
+    names = ", ".join(path.name for path in weights.paths)
+    return NodeError(f"{names} {what}.", code="model_file_changed", hint="Run again to load it as it is now.")

@@ -1,0 +1,282 @@
+"""The ModelPool: makes modules of recipes, shares them, and gives memory back."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from nodegraph.node import NodeError, Resource, Runtime
+from nodes.models.autoencoder import Autoencoder
+from nodes.models.embeddings import embedding_file, read_embedding
+from nodes.models.loading import Placement, assemble, empty_module, read_tensors
+from nodes.models.network import Network
+from nodes.models.networks.autoencoder_kl import AutoencoderKL
+from nodes.models.networks.clip_text import ClipText
+from nodes.models.networks.unet import UNet
+from nodes.models.patches import PATCHES, PatchRegistry
+from nodes.models.text_encoder import TextEncoder
+from nodes.models.tiling import memory_shortage
+from nodes.values import Architecture, Clip, Model, Patch, Vae, Weights
+
+DTYPES: Mapping[str, torch.dtype] = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+    "fp8_e4m3fn": torch.float8_e4m3fn,
+    "fp8_e5m2": torch.float8_e5m2,
+}
+_CPU_SHARE, _GPU_SHARE = 0.6, 0.9
+"""Of all memory: what models may take where the session sets no budget."""
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device that `name` means; `auto` is the best there is. Raises NodeError for one that is not there."""
+    if name == "auto":
+        mps = torch.backends.mps.is_available()
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise NodeError(
+            f"the device {name!r} is not there.",
+            code="no_device",
+            allowed="auto, cpu, cuda, cuda:N or mps, where this machine and its torch have them",
+        ) from error
+    return device
+
+
+def network_dtype(choice: str, device: torch.device) -> torch.dtype:
+    """Return what networks compute in: `auto` is fp16 on a GPU and fp32 on the CPU. Raises NodeError for others."""
+    if choice == "auto":
+        return torch.float32 if device.type == "cpu" else torch.float16
+    if choice not in ("fp32", "bf16", "fp16"):
+        raise NodeError(
+            f"the dtype {choice!r} is unknown.", code="unknown_dtype", allowed="auto, fp32, bf16, fp16"
+        )
+    return DTYPES[choice]
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """Which tensors, where, in which precision, changed by which weight patches."""
+
+    weights: Weights
+    architecture: Architecture
+    placement: Placement
+    patches: tuple[Patch, ...] = ()
+
+
+@dataclass(eq=False)
+class _Entry:
+    """A module in the pool and who uses it."""
+
+    module: nn.Module
+    tensors: dict[str, Tensor]
+    used: int = 0
+    pins: int = 0
+
+
+class ModelPool(Resource):
+    """The session's modules. Thread-safe; a module that is in use is never evicted."""
+
+    def __init__(self, runtime: Runtime, patches: PatchRegistry = PATCHES) -> None:
+        self.runtime = runtime
+        self.device = resolve_device(runtime.device)
+        self.dtype = network_dtype(runtime.dtype, self.device)
+        self.budget = runtime.device_budget or _whole_memory(self.device)
+        self._patches = patches
+        self._entries: dict[_Key, _Entry] = {}
+        self._loading: dict[_Key, threading.Lock] = {}
+        self._lock = threading.RLock()
+        self._clock = itertools.count(1)
+
+    @classmethod
+    def open(cls, runtime: Runtime) -> ModelPool:
+        """Make an empty pool for the session. Raises NodeError for a device or dtype that is not there."""
+        return cls(runtime)
+
+    @contextmanager
+    def network(self, model: Model) -> Iterator[Network]:
+        """Give the model's network for as long as the block runs. Raises NodeError where it cannot be loaded."""
+        compute = self.dtype if model.dtype is None or model.dtype.startswith("fp8") else DTYPES[model.dtype]
+        stored = DTYPES[model.dtype] if model.dtype is not None else compute
+        key = _Key(
+            model.weights, model.architecture, Placement(self.device, stored), _of_weights(model.patches)
+        )
+        with self._pinned(key) as module:
+            yield Network(cast(UNet, module), model, self.device, compute, self._patches)
+
+    @contextmanager
+    def text_encoder(self, clip: Clip) -> Iterator[TextEncoder]:
+        """Give the text encoder for as long as the block runs. Raises NodeError where it cannot be loaded."""
+        # Weights stay as stored (mapped, on a CPU); the layers compute in float32.
+        placement = Placement(self.device, DTYPES[clip.dtype] if clip.dtype is not None else None)
+        key = _Key(clip.weights, clip.architecture, placement, _of_weights(clip.patches))
+        with self._pinned(key) as module:
+            yield TextEncoder(cast(ClipText, module), clip, self.device, self._embedding)
+
+    @contextmanager
+    def vae(self, vae: Vae) -> Iterator[Autoencoder]:
+        """Give the autoencoder for as long as the block runs. Raises NodeError where it cannot be loaded."""
+        dtype = DTYPES[vae.dtype] if vae.dtype is not None else self._vae_dtype()
+        key = _Key(vae.weights, vae.architecture, Placement(self.device, dtype))
+        with self._pinned(key) as module:
+            yield Autoencoder(cast(AutoencoderKL, module), vae, self.device, dtype)
+
+    def held(self) -> int:
+        """Return the bytes of all modules; tensors that modules share count once."""
+        with self._lock:
+            return _bytes(itertools.chain.from_iterable(e.tensors.values() for e in self._entries.values()))
+
+    def release(self, wanted: int) -> int:
+        """Evict modules that are not in use, least recently used first, until `wanted` bytes are free.
+
+        Returns the bytes given back.
+        """
+        with self._lock:
+            before = self.held()
+            for key in sorted(self._entries, key=lambda key: self._entries[key].used):
+                if before - self.held() >= wanted:
+                    break
+                if not self._entries[key].pins:
+                    del self._entries[key]
+            freed = before - self.held()
+        if freed:
+            gc.collect()
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+        return freed
+
+    def _vae_dtype(self) -> torch.dtype:
+        if self.device.type == "cuda" and torch.cuda.is_bf16_supported():
+            return torch.bfloat16
+        return torch.float32
+
+    def _embedding(self, name: str, width: int) -> Tensor | None:
+        path = embedding_file(self.runtime.folders, name)
+        return None if path is None else read_embedding(path, width)
+
+    @contextmanager
+    def _pinned(self, key: _Key) -> Iterator[nn.Module]:
+        entry = self._acquire(key)
+        try:
+            yield entry.module
+        finally:
+            with self._lock:
+                entry.pins -= 1
+
+    def _acquire(self, key: _Key) -> _Entry:
+        with self._lock:
+            loading = self._loading.setdefault(key, threading.Lock())
+        # Two threads that want the same module wait for one load; others go on.
+        with loading:
+            with self._lock:
+                entry = self._entries.get(key)
+                if entry is not None:
+                    return self._use(entry)
+            entry = self._make(key)
+            with self._lock:
+                self._entries[key] = entry
+                self._use(entry)
+        over = self.held() - self.budget
+        if over > 0:
+            self.release(over)
+        return entry
+
+    def _use(self, entry: _Entry) -> _Entry:
+        entry.pins += 1
+        entry.used = next(self._clock)
+        return entry
+
+    def _make(self, key: _Key) -> _Entry:
+        """Load with room made beforehand; where memory runs out, give back everything unused and try once more."""
+        needed = _needed(key)
+        over = self.held() + needed - self.budget
+        if over > 0:
+            self.release(over)
+        try:
+            return self._load(key)
+        except Exception as error:
+            if not memory_shortage(error):
+                raise
+        self.release(self.held())
+        try:
+            return self._load(key)
+        except Exception as error:
+            if not memory_shortage(error):
+                raise
+            raise NodeError(
+                f"there is not enough memory on {self.device} for {', '.join(p.name for p in key.weights.paths)}.",
+                code="out_of_memory",
+                found=f"{needed / 1e9:.1f} GB needed",
+                hint="Choose a smaller dtype (bf16 or fp16), or another device.",
+            ) from error
+
+    def _load(self, key: _Key) -> _Entry:
+        if not key.patches:
+            tensors = read_tensors(key.weights, empty_module(key.architecture), key.placement)
+            return _Entry(assemble(key.architecture, tensors), tensors)
+        base = self._acquire(_Key(key.weights, key.architecture, key.placement))
+        try:
+            tensors = self._patched(base.tensors, key.patches)
+        finally:
+            with self._lock:
+                base.pins -= 1
+        return _Entry(assemble(key.architecture, tensors), tensors)
+
+    def _patched(self, base: Mapping[str, Tensor], patches: tuple[Patch, ...]) -> dict[str, Tensor]:
+        """The base's tensors, the very same where no patch changes them."""
+        tensors = dict(base)
+        changes = [(patch, self._patches.weight(patch)) for patch in patches]
+        affected = [(patch, change, change.keys(patch, tensors)) for patch, change in changes]
+        for name, tensor in base.items():
+            ours = [(patch, change) for patch, change, names in affected if name in names]
+            if not ours:
+                continue
+            # In float32 from the stored values, rounded once at the end.
+            changed = tensor.float()
+            for patch, change in ours:
+                changed = change.apply(patch, name, changed)
+            tensors[name] = changed.to(tensor.dtype)
+        return tensors
+
+
+def _of_weights(patches: Iterable[Patch]) -> tuple[Patch, ...]:
+    return tuple(patch for patch in patches if patch.kind == "weights")
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    """Bytes of the tensors themselves: those mapped from one file share one storage, the whole file."""
+    unique = {
+        (tensor.device, tensor.data_ptr()): tensor.numel() * tensor.element_size() for tensor in tensors
+    }
+    return sum(unique.values())
+
+
+def _needed(key: _Key) -> int:
+    """Bytes that loading will take, as far as the architecture tells (patched tensors not counted)."""
+    if key.patches:
+        return 0
+    size = 2 if key.placement.dtype is None else key.placement.dtype.itemsize
+    count: int = sum(tensor.numel() for tensor in empty_module(key.architecture).state_dict().values())
+    return count * size
+
+
+def _whole_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[1] * _GPU_SHARE)
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        total = 16_000_000_000
+    return int(total * _CPU_SHARE)
