@@ -121,6 +121,8 @@ class Run(Scheduler):
             children = [child for scope in scopes for child in scope.tasks.values()]
             self.stream.flush_progress(task.id)
             self.stream.emit(NodeExpanded(task.id, tuple(child.id for child in children)))
+            if task.value_keys:
+                task.forget_values()
             self._await_children(task, children)
             self._leave(lane)
 
