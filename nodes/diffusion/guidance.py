@@ -7,8 +7,9 @@ Classifier-free guidance (https://arxiv.org/abs/2207.12598), its form for two pr
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Protocol
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 from nodes.diffusion.conditioning import Entry
 from nodes.diffusion.model_denoiser import Inputs, ModelDenoiser, stack
 from nodes.diffusion.parametrisation import Parametrisation
-from nodes.values import Scalar
+from nodes.values import Patch, Scalar
 
 Estimates = Mapping[str, Tensor]
 """x0 by role. A role without a conditioning, or whose evaluation can be saved, is all zeros."""
@@ -64,6 +65,13 @@ class GuidanceHook(Protocol):
 
     def after(self, moment: Moment, guided: Tensor) -> Tensor:
         """Return the guided x0 to use."""
+
+
+MakeHook = Callable[[Patch], GuidanceHook]
+"""Gives a guidance patch its meaning."""
+
+GUIDANCE_PATCHES: Mapping[str, MakeHook] = MappingProxyType({})
+"""The built-in guidance patches by name."""
 
 
 class Hook:

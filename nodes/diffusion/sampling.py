@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -13,7 +12,7 @@ from torch import Tensor
 from nodegraph.node import NodeError
 from nodes.diffusion.conditioning import Entry, encode_inputs, prepare
 from nodes.diffusion.denoiser import Denoiser, OnStep, Step
-from nodes.diffusion.guidance import Guidance, GuidanceHook, Guide
+from nodes.diffusion.guidance import GUIDANCE_PATCHES, Guidance, GuidanceHook, Guide, MakeHook
 from nodes.diffusion.inpainting import Masked, concat_channels, fit_mask
 from nodes.diffusion.model_denoiser import Inputs, ModelDenoiser, Network, into_network, out_of_network
 from nodes.diffusion.noise import initial_noise
@@ -21,9 +20,6 @@ from nodes.diffusion.parametrisation import Parametrisation
 from nodes.diffusion.samplers import SAMPLERS, run
 from nodes.diffusion.schedules import ksampler_sigmas
 from nodes.values import Cond, Conditioning, Guider, Latent, LatentFormat, Model, Patch, Sampler
-
-MakeHook = Callable[[Patch], GuidanceHook]
-"""Gives a guidance patch its meaning."""
 
 _HIGHEST_SEED = 2**64 - 1
 
@@ -45,7 +41,7 @@ def sample(
     sigmas: Tensor,
     latent: Latent,
     on_step: OnStep | None = None,
-    hooks: Mapping[str, MakeHook] = MappingProxyType({}),
+    hooks: Mapping[str, MakeHook] = GUIDANCE_PATCHES,
 ) -> tuple[Latent, Latent]:
     """Sample `latent` with `network`, which the guider's model names, over the noise levels `sigmas`.
 
@@ -221,10 +217,14 @@ def _entries(
 ) -> Mapping[str, tuple[Entry, ...]]:
     """The guider's conditionings by role, and those of guidance patches by `patch name.input name`."""
     model = guider.model
-    channels = dict(model.architecture.arguments).get("in_channels", start.shape[1]) - start.shape[1]
+    arguments = dict(model.architecture.arguments)
+    channels = arguments.get("in_channels", start.shape[1]) - start.shape[1]
 
     def encode(cond: Cond) -> Inputs:
         inputs = encode_inputs(cond, start.shape[0], network.device, network.dtype)
+        # A pooled encoding that the network does not read must not keep prompts out of one batch.
+        if "vector_width" not in arguments:
+            inputs = replace(inputs, pooled=None)
         concat = concat_channels(
             channels, start, model.latent_format, cond.concat_latent, cond.concat_mask, mask
         )
