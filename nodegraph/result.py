@@ -98,7 +98,7 @@ class Recorder:
                 event.status,
                 event.seconds,
                 event.outputs,
-                event.ui,
+                {node: event.ui[node] for node in (*event.outputs, *event.ui) if node in event.ui},
                 event.problems,
                 tuple(node for node in self._ran if node not in self._children),
                 tuple(node for node in self._cached if node not in self._children),

@@ -1,0 +1,394 @@
+"""The command line: run, validate, plan, nodes, convert, models.
+
+Exit codes: 0, 1 where a run failed, 2 for wrong input, 130 where it was interrupted.
+"""
+
+from __future__ import annotations
+
+import inspect
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nodegraph.errors import Cancelled, NodegraphError, Problem, RunError, ValidationError
+from nodegraph.workflow import Workflow
+
+OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+PANEL = "Parameters of this workflow"
+
+
+class Dtype(StrEnum):
+    """Number formats of the networks."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+class Form(StrEnum):
+    """Formats that `convert` writes."""
+
+    nodegraph = "nodegraph"
+    api = "api"
+
+
+File = Annotated[
+    Path, typer.Argument(metavar="FILE", help="Workflow: JSON, or a PNG or WebP that carries one.")
+]
+Setting = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NODE.INPUT=VALUE", help="Set an input; may be repeated.")
+]
+OutputDir = Annotated[
+    Path | None, typer.Option("--output-dir", metavar="DIR", help="Where files are saved [./output].")
+]
+InputDir = Annotated[
+    Path | None, typer.Option("--input-dir", metavar="DIR", help="Where input files are [./input].")
+]
+ModelsDir = Annotated[
+    list[Path] | None,
+    typer.Option("--models-dir", metavar="DIR", help="Models in ComfyUI's folder layout; may be repeated."),
+]
+Targets = Annotated[
+    str | None, typer.Option("--targets", metavar="ID,...", help="Run only what these nodes need.")
+]
+Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the traceback where a node fails.")]
+_WITH_VALUE = ("--set", "--output-dir", "--input-dir", "--models-dir", "--targets", "--device", "--dtype")
+_TAKEN = frozenset({*_WITH_VALUE, "--json", "--verbose", "--help"})
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point of the command `nodegraph`; leaves with SystemExit."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    path, workflow = None, None
+    with _reported():
+        if words[:1] == ["run"]:
+            path, workflow = _preload(words[1:])
+    build_app(path, workflow)(words, prog_name="nodegraph")
+
+
+def build_app(path: Path | None = None, workflow: Workflow | None = None) -> typer.Typer:
+    """The application; `run` has an option for each parameter of `workflow`, which was read from `path`."""
+    app = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help="Check, plan and run node graphs that make images with diffusion models.",
+    )
+    app.callback()(_root)
+    app.command("run")(_run_command(path, workflow))
+    for name, command in (
+        ("validate", validate),
+        ("plan", plan),
+        ("nodes", nodes),
+        ("convert", convert),
+        ("models", models),
+    ):
+        app.command(name)(command)
+    return app
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from nodegraph import __version__
+
+        typer.echo(f"nodegraph {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _run_command(path: Path | None, workflow: Workflow | None) -> Callable[..., None]:
+    """`run` with the declared parameters added to its signature, from which typer makes options."""
+    parameters = dict(inspect.signature(run, eval_str=True).parameters)
+    values = {
+        f"parameter_{index}": name for index, name in enumerate(workflow.parameters if workflow else ())
+    }
+
+    def command(**given: Any) -> None:
+        words = {name: given.pop(key) for key, name in values.items()}
+        known = workflow if given["file"] == path else None
+        run(
+            **given,
+            parameters={name: text for name, text in words.items() if text is not None},
+            workflow=known,
+        )
+
+    for key, name in values.items():
+        assert workflow is not None
+        parameters[key] = inspect.Parameter(
+            key, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(workflow, name)
+        )
+    for internal in ("parameters", "workflow"):
+        del parameters[internal]
+    ordered = [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in parameters.values()]
+    command.__signature__ = inspect.Signature(ordered)  # type: ignore[attr-defined]
+    command.__annotations__ = {item.name: item.annotation for item in ordered}
+    command.__doc__ = inspect.cleandoc(run.__doc__ or "")
+    return command
+
+
+def _option(workflow: Workflow, name: str) -> Any:
+    from nodegraph.arguments import shown_value
+
+    flags = dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}"))
+    free = [flag for flag in flags if flag not in _TAKEN] or [f"--parameter-{name}"]
+    help_text = workflow.parameters[name].description or ""
+    now = shown_value(workflow, name)
+    if now is not None:
+        help_text = f"{help_text} [now: {now}]".strip().replace("[", "\\[")
+    return Annotated[str | None, typer.Option(*free, help=help_text, metavar="VALUE", rich_help_panel=PANEL)]
+
+
+def _preload(words: Sequence[str]) -> tuple[Path | None, Workflow | None]:
+    """The workflow that `run` is about, read before the command line is parsed."""
+    from nodegraph.arguments import file_of
+
+    name = file_of(words, _WITH_VALUE)
+    if name is None:
+        return None, None
+    try:
+        return Path(name), _load(Path(name))
+    except ValidationError:
+        if {"--help", "-h"} & set(words):
+            return None, None
+        raise
+
+
+def run(
+    file: File,
+    set_: Setting = None,
+    output_dir: OutputDir = None,
+    input_dir: InputDir = None,
+    models_dir: ModelsDir = None,
+    targets: Targets = None,
+    device: Device = "auto",
+    dtype: Annotated[Dtype, typer.Option("--dtype", help="Number format of the networks.")] = Dtype.auto,
+    json: Json = False,
+    verbose: Verbose = False,
+    parameters: Mapping[str, str] | None = None,
+    workflow: Workflow | None = None,
+) -> None:
+    """Run a workflow and print the paths of the saved files.
+
+    Parameters that the workflow declares are options: see `nodegraph run FILE --help`.
+    """
+    from nodegraph.context import CancelToken
+    from nodegraph.report import Bars, print_json, result_data, show_problems, show_result
+    from nodegraph.session import make_output_folder
+
+    with _reported(json), _session(models_dir, input_dir, output_dir, device, dtype) as session:
+        from nodegraph.arguments import with_words
+
+        loaded = workflow if workflow is not None else _load(file, session.registry)
+        changed = with_words(loaded, session.registry, parameters or {}, set_ or ())
+        report = session.check(changed, _ids(targets))
+        if not json:
+            show_problems((*session.problems, *report.warnings))
+        if report.problems or report.graph is None:
+            raise ValidationError(report.problems)
+        make_output_folder(session.runtime.folders)
+        token = CancelToken()
+        with Bars(report.graph) as bars, _interruptible(token):
+            result = session.run(report.graph, on_event=bars.note, cancel=token)
+        if json:
+            print_json(result_data(result, report.warnings))
+        else:
+            show_result(result, verbose=verbose)
+    codes = {"success": OK, "failed": FAILED, "cancelled": INTERRUPTED}
+    raise typer.Exit(codes[result.status])
+
+
+def validate(
+    file: File,
+    input_dir: InputDir = None,
+    models_dir: ModelsDir = None,
+    targets: Targets = None,
+    json: Json = False,
+) -> None:
+    """Check a workflow and say everything that is wrong with it."""
+    from nodegraph.report import print_json, problem_data, show_problems
+
+    with _reported(json), _session(models_dir, input_dir) as session:
+        report = session.check(_load(file, session.registry), _ids(targets))
+        found = (*session.problems, *report.problems, *report.warnings)
+        if json:
+            print_json({"valid": not report.problems, "problems": [problem_data(item) for item in found]})
+        else:
+            show_problems(found)
+            if not report.problems and report.graph is not None:
+                nodes, outputs = len(report.graph.nodes), len(report.graph.targets)
+                typer.echo(f"valid: {_count(nodes, 'node')}, {_count(outputs, 'output')}")
+    raise typer.Exit(BAD_INPUT if report.problems else OK)
+
+
+def plan(
+    file: File,
+    set_: Setting = None,
+    input_dir: InputDir = None,
+    output_dir: OutputDir = None,
+    models_dir: ModelsDir = None,
+    targets: Targets = None,
+    json: Json = False,
+) -> None:
+    """Show what a run would do: which nodes run, which results are held, and why."""
+    from nodegraph.arguments import with_words
+    from nodegraph.report import print_json, show_problems
+    from nodegraph.tables import plan_table, row_data, show_table
+
+    with _reported(json), _session(models_dir, input_dir, output_dir) as session:
+        workflow = with_words(_load(file, session.registry), session.registry, {}, set_ or ())
+        show_problems(session.problems)
+        made = session.plan(session.bind(workflow, _ids(targets)))
+        rows = made.rows(session.cache)
+        if json:
+            print_json({"nodes": [row_data(row) for row in rows]})
+        else:
+            show_table(plan_table(rows))
+
+
+def nodes(
+    name: Annotated[str | None, typer.Argument(help="Show one node type.")] = None,
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the reference of all nodes.")
+    ] = False,
+    models_dir: ModelsDir = None,
+    json: Json = False,
+) -> None:
+    """List the node types, or show what one takes and gives."""
+    from nodegraph.describe import describe_all, markdown
+    from nodegraph.report import print_json, show_problems
+    from nodegraph.tables import node_page, nodes_table, show_table, spec_of_name
+
+    with _reported(json), _session(models_dir) as session:
+        show_problems(session.problems)
+        listed = session.registry if name is None else spec_of_name(session.registry, name)
+        if json:
+            print_json(describe_all(listed, session.runtime.folders.list))
+        elif as_markdown:
+            typer.echo(markdown(listed), nl=False)
+        elif name is None:
+            show_table(nodes_table(listed))
+        else:
+            node_page(listed[name], session.runtime.folders)
+
+
+def convert(
+    file: File,
+    to: Annotated[Form, typer.Option("--to", help="A document, or ComfyUI's API format.")] = Form.nodegraph,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write [standard output].")
+    ] = None,
+) -> None:
+    """Write a workflow in another format; muted and bypassed nodes are resolved in the API format."""
+    from dataclasses import replace
+
+    from nodegraph.modes import resolve
+    from nodegraph.registry import LateRegistry, Registry
+    from nodegraph.workflow import write_atomically
+
+    with _reported():
+        registry = LateRegistry(Registry.load)
+        workflow = _load(file, registry)
+        if to is Form.api:
+            workflow = replace(workflow, prompt=resolve(workflow.prompt, registry))
+        text = workflow.dumps_api() if to is Form.api else workflow.dumps()
+        if output is None:
+            typer.echo(text, nl=False)
+            return
+        try:
+            write_atomically(output, text)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise ValidationError(Problem("cannot_write", f"cannot write {output}: {reason}.")) from None
+
+
+def models(models_dir: ModelsDir = None, json: Json = False) -> None:
+    """List the model folders and the files that are found in them."""
+    from nodegraph.report import print_json
+    from nodegraph.tables import model_rows, show_models
+
+    with _reported(json), _session(models_dir) as session:
+        rows = model_rows(session.registry, session.runtime.folders)
+        if json:
+            print_json({"folders": [str(root) for root in session.runtime.folders.models], "files": rows})
+        else:
+            show_models(session.runtime.folders, rows)
+
+
+@contextmanager
+def _reported(json: bool = False) -> Iterator[None]:
+    """Turn the errors that a person can mend into messages and exit codes."""
+    try:
+        yield
+    except NodegraphError as error:
+        from nodegraph.report import print_json, problem_data, show_problems
+
+        if json:
+            print_json({"status": "invalid", "problems": [problem_data(item) for item in error.problems]})
+        else:
+            show_problems(error.problems)
+        sys.exit(FAILED if isinstance(error, RunError) else BAD_INPUT)
+    except Cancelled:
+        sys.exit(INTERRUPTED)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+@contextmanager
+def _session(
+    models_dir: Sequence[Path] | None = None,
+    input_dir: Path | None = None,
+    output_dir: Path | None = None,
+    device: str = "auto",
+    dtype: Dtype = Dtype.auto,
+) -> Iterator[Any]:
+    """A session that is closed at the end."""
+    from nodegraph.api import Settings
+
+    with Settings(tuple(models_dir or ()), input_dir, output_dir, device, dtype.value).open() as session:
+        yield session
+
+
+def _load(file: Path, registry: Any = None) -> Workflow:
+    from nodegraph.registry import LateRegistry, Registry
+
+    return Workflow.load(file, registry if registry is not None else LateRegistry(Registry.load))
+
+
+def _ids(targets: str | None) -> list[str] | None:
+    return None if targets is None else [item.strip() for item in targets.split(",") if item.strip()]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+@contextmanager
+def _interruptible(token: Any) -> Iterator[None]:
+    """The first Ctrl-C asks the run to stop at its next step, the second stops at once."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        token.cancel()
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

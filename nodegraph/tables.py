@@ -1,0 +1,132 @@
+"""Tables of the command line: plans, node types, model files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from nodegraph.describe import default_text, options_of, type_text
+from nodegraph.errors import Problem, ValidationError, did_you_mean
+from nodegraph.folders import Folders
+from nodegraph.node import InputSpec, NodeSpec
+from nodegraph.plan import Row
+
+_STYLES = {"run": "green", "cached": "cyan", "lazy": "yellow", "unneeded": "dim"}
+_NOT_MODELS = frozenset({"input", "output", "temp"})
+
+
+def show_table(table: Table) -> None:
+    """Print a table on stdout, not cut off where that is no terminal."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=200)
+    console.print(table)
+
+
+def plan_table(rows: Iterable[Row]) -> Table:
+    """One line a node."""
+    table = Table("node", "type", "what", "why", box=None, pad_edge=False)
+    for row in rows:
+        what = f"cached ({row.tier})" if row.state == "cached" else row.state
+        name = row.node if row.title in ("", row.class_type) else f"{row.node} {row.title}"
+        table.add_row(Text(name), Text(row.class_type), Text(what, _STYLES[row.state]), Text(row.text))
+    return table
+
+
+def row_data(row: Row) -> dict[str, Any]:
+    """A row of a plan as JSON data."""
+    return asdict(row)
+
+
+def nodes_table(registry: Mapping[str, NodeSpec]) -> Table:
+    """One line a node type, by category."""
+    table = Table("node", "category", "gives", "", box=None, pad_edge=False)
+    for spec in sorted(registry.values(), key=lambda spec: (spec.category, spec.name)):
+        outputs = ", ".join(item.type for item in spec.outputs)
+        first = spec.description.split("\n", 1)[0]
+        table.add_row(Text(spec.name, "bold"), Text(spec.category), Text(outputs), Text(first))
+    return table
+
+
+def spec_of_name(registry: Mapping[str, NodeSpec], name: str) -> dict[str, NodeSpec]:
+    """The one node type. Raises ValidationError with the nearest names."""
+    spec = registry.get(name)
+    if spec is None:
+        hint = did_you_mean(name, list(registry)) or "`nodegraph nodes` lists them all."
+        raise ValidationError(Problem("unknown_node", f"there is no node type {name!r}.", hint=hint))
+    return {name: spec}
+
+
+def node_page(spec: NodeSpec, folders: Folders) -> None:
+    """Print what a node type is, takes and gives."""
+    console = Console(highlight=False, soft_wrap=True)
+    notes = [
+        spec.category,
+        *(["output node"] if spec.output else []),
+        *(["deprecated"] if spec.deprecated else []),
+    ]
+    title = "" if spec.display_name == spec.name else f"  {spec.display_name}"
+    console.print(Text.assemble((spec.name, "bold"), title, (f"  ({', '.join(notes)})", "dim")))
+    if spec.description:
+        console.print(Text(spec.description.strip()))
+    inputs = Table("input", "type", "default", "allowed", box=None, pad_edge=False)
+    for name, item in spec.inputs.items():
+        default = default_text(item).strip("`")
+        inputs.add_row(
+            Text(name, "bold"), Text(type_text(item)), Text(default), Text(_allowed(item, folders))
+        )
+    if spec.takes_kwargs:
+        inputs.add_row(Text("any other", "bold"), Text("*"), "", "")
+    if inputs.row_count:
+        console.print()
+        show_table(inputs)
+    if spec.outputs:
+        outputs = Table("output", "name", "type", box=None, pad_edge=False)
+        for index, output in enumerate(spec.outputs):
+            outputs.add_row(
+                str(index), Text(output.name, "bold"), Text(output.type + (" list" if output.many else ""))
+            )
+        console.print()
+        show_table(outputs)
+
+
+def _allowed(item: InputSpec, folders: Folders) -> str:
+    options = options_of(item, folders.list)
+    if options is not None:
+        return ", ".join(options) or "nothing is there"
+    return f"{item.range.min} to {item.range.max}" if item.range is not None else ""
+
+
+def model_rows(registry: Mapping[str, NodeSpec], folders: Folders) -> list[dict[str, Any]]:
+    """Every file that a node of the registry may choose: kind, name, path and bytes."""
+    choices = (item.choice for spec in registry.values() for item in spec.inputs.values())
+    kinds = sorted({choice.files for choice in choices if choice is not None and choice.files} - _NOT_MODELS)
+    rows = []
+    for kind in kinds:
+        for name in folders.list(kind):
+            path = folders.find(kind, name)
+            size = path.stat().st_size if path.is_file() else None
+            rows.append({"kind": kind, "name": name, "path": str(path), "bytes": size})
+    return rows
+
+
+def show_models(folders: Folders, rows: list[dict[str, Any]]) -> None:
+    """Print where models are looked for and what is there."""
+    console = Console(highlight=False, soft_wrap=True)
+    for root in folders.models:
+        there = "" if root.is_dir() else "  (not there)"
+        console.print(Text.assemble("folder ", (str(root), "bold"), (there, "dim")))
+    table = Table("kind", "name", "size", "path", box=None, pad_edge=False)
+    for row in rows:
+        size = "" if row["bytes"] is None else f"{row['bytes'] / 1e6:,.1f} MB"
+        table.add_row(Text(row["kind"]), Text(row["name"], "bold"), Text(size), Text(row["path"], "dim"))
+    console.print()
+    if rows:
+        show_table(table)
+    else:
+        console.print("No model files were found.")
