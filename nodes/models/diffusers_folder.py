@@ -1,0 +1,126 @@
+"""Folders in diffusers' layout: a sub-folder each for the U-Net, the autoencoder and the text encoder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nodegraph.node import NodeError
+from nodes.diffusion.parametrisation import Discrete, Prediction
+from nodes.models.detection import Hints, clip_recipe, model_recipe, need, vae_recipe
+from nodes.models.tensor_file import CONVERT_HINT, TensorHeader, read_headers
+from nodes.values import Clip, Model, Vae
+
+_STEMS: Mapping[str, tuple[str, ...]] = {
+    "unet": ("diffusion_pytorch_model",),
+    "vae": ("diffusion_pytorch_model",),
+    "text_encoder": ("model", "pytorch_model"),
+}
+_PREDICTIONS: Mapping[str, Prediction] = {
+    "epsilon": "eps",
+    "v_prediction": "v_prediction",
+    "sample": "x0",
+}
+
+
+def read_folder(folder: Path) -> tuple[Model, Clip, Vae]:
+    """Return the recipes of the folder's networks.
+
+    Raises NodeError where a part is missing, a pickle, damaged or not supported.
+    """
+    unet, vae, text = (_config(folder / part) for part in ("unet", "vae", "text_encoder"))
+    hints = Hints(
+        unet=_unet_hints(unet),
+        vae=_groups(vae),
+        text_encoder=_renamed(text, {"num_attention_heads": "heads", "hidden_act": "activation"}),
+        parametrisation=_parametrisation(folder),
+        latent_scale=vae.get("scaling_factor"),
+    )
+    return (
+        model_recipe(need(_header(folder, "unet"), "unet"), hints),
+        clip_recipe(need(_header(folder, "text_encoder"), "text_encoder"), hints),
+        vae_recipe(need(_header(folder, "vae"), "vae"), hints),
+    )
+
+
+def _header(folder: Path, part: str) -> TensorHeader:
+    place = folder / part
+    for stem in _STEMS[part]:
+        # Half precision first: it is what most folders are shared in, and half the reading.
+        for variant in (f"{stem}.fp16", stem):
+            whole = place / f"{variant}.safetensors"
+            pieces = sorted(place.glob(f"{variant}-*-of-*.safetensors"))
+            if whole.is_file() or pieces:
+                return read_headers([whole] if whole.is_file() else pieces)
+    pickles = [path.name for path in (*place.glob("*.bin"), *place.glob("*.ckpt"))]
+    if pickles:
+        raise NodeError(
+            f"{folder.name}/{part} holds a pickle ({pickles[0]}), not safetensors.",
+            code="bad_model_file",
+            hint=CONVERT_HINT,
+        )
+    wanted = f"{_STEMS[part][0]}.safetensors"
+    raise NodeError(
+        f"the diffusers folder {folder.name} lacks {part}/{wanted}.",
+        code="bad_model_file",
+        hint="Is it complete?",
+    )
+
+
+def _config(place: Path, name: str = "config.json") -> dict[str, Any]:
+    path = place / name
+    if not path.is_file():
+        return {}
+    try:
+        config = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise NodeError(
+            f"{place.name}/{name} is not readable JSON.", code="bad_model_file", hint="Download it again."
+        ) from error
+    return config if isinstance(config, dict) else {}
+
+
+def _unet_hints(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Heads: diffusers' `attention_head_dim` of these U-Nets is, despite its name, their number."""
+    found = _groups(config)
+    heads = config.get("num_attention_heads") or config.get("attention_head_dim")
+    if isinstance(heads, int):
+        found["num_heads"] = heads
+    elif isinstance(heads, list) and heads:
+        widths = {width // count for width, count in zip(config["block_out_channels"], heads, strict=True)}
+        if len(widths) != 1:
+            raise NodeError("U-Nets whose heads differ in width are not supported.", code="unsupported_model")
+        found["head_width"] = widths.pop()
+    return found
+
+
+def _groups(config: Mapping[str, Any]) -> dict[str, Any]:
+    return _renamed(config, {"norm_num_groups": "norm_groups"})
+
+
+def _renamed(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    return {ours: config[theirs] for theirs, ours in names.items() if config.get(theirs) is not None}
+
+
+def _parametrisation(folder: Path) -> Discrete | None:
+    config = _config(folder / "scheduler", "scheduler_config.json")
+    if not config:
+        return None
+    schedule = config.get("beta_schedule", "scaled_linear")
+    betas = config.get("trained_betas")
+    if schedule not in ("scaled_linear", "linear") or betas:
+        raise NodeError(
+            f"the scheduler of {folder.name} has the beta schedule {schedule!r}.",
+            code="unsupported_model",
+            allowed="scaled_linear, linear",
+        )
+    return Discrete(
+        prediction=_PREDICTIONS.get(config.get("prediction_type", "epsilon"), "eps"),
+        beta_schedule=schedule,
+        beta_start=config.get("beta_start", 0.00085),
+        beta_end=config.get("beta_end", 0.012),
+        timesteps=config.get("num_train_timesteps", 1000),
+        zero_terminal_snr=bool(config.get("rescale_betas_zero_snr", False)),
+    )

@@ -1,0 +1,1 @@
+"""Stable Diffusion: loaders, text encoding, the autoencoder's nodes."""
