@@ -121,7 +121,7 @@ def clip_loader(
     ctx: Context,
     clip_name: Annotated[str, Choice(files="text_encoders")],
     type: Annotated[str, Choice(CLIP_TYPES)],
-    device: Annotated[str, Choice(("default", "cpu")), Widget(optional=True)] = "default",
+    device: Annotated[str | None, Choice(("default", "cpu")), Widget(optional=True)] = None,
 ) -> Clip:
     """Load a CLIP text encoder alone; `type` says for which models, of which Stable Diffusion is supported here."""
     if type != "stable_diffusion":
