@@ -19,8 +19,6 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-import torch
-
 from nodegraph.node import Context, NodeError, SavedFile
 from nodes.naming import expand
 
@@ -92,7 +90,7 @@ def series(
         )
     root = Path(getattr(ctx.folders, kind))
     target = Path(os.path.normpath(root / expanded.replace("\\", "/")))
-    if not expanded.strip("/\\. "):
+    if target == Path(os.path.normpath(root)):
         target = root / DEFAULT_PREFIX
     try:
         inside = target.parent.resolve().is_relative_to(root.resolve())
@@ -100,7 +98,7 @@ def series(
         raise NodeError(
             f"the name {prefix!r} cannot be resolved: {error}.", input="filename_prefix"
         ) from error
-    if not inside or target == root:
+    if not inside:
         raise NodeError(
             f"the name leads out of the {kind} folder.",
             input="filename_prefix",
@@ -131,7 +129,7 @@ def metadata(ctx: Context) -> dict[str, str]:
     texts["nodegraph"] = json.dumps(
         {
             "version": _version("nodegraph"),
-            "torch": torch.__version__,
+            "torch": _version("torch"),
             "device": ctx.runtime.device.partition(":")[0],
             "dtype": ctx.runtime.dtype,
         }
