@@ -104,7 +104,8 @@ def run_guider(
 
     noise = draw_noise(latent, noise_seed)
     with ctx.resource(ModelPool).network(guider.model) as network:
-        return sample(network, guider, noise, seed, sampler, sigmas, latent, _report(ctx, guider.model))
+        report = _report(ctx, guider.model)
+        return sample(network, guider, noise, seed, sampler, sigmas, latent, report, ctx.make_room)
 
 
 def _report(ctx: Context, model: Model) -> OnStep:

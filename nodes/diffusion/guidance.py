@@ -15,10 +15,16 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from nodegraph.node import NodeError
 from nodes.diffusion.conditioning import Entry
 from nodes.diffusion.model_denoiser import Inputs, ModelDenoiser, stack
 from nodes.diffusion.parametrisation import Parametrisation
 from nodes.values import Patch, Scalar
+
+MakeRoom = Callable[[int], int]
+"""Asks for so many bytes of the device; returns how many were given back."""
+
+_ROOM = 1 << 30
 
 Estimates = Mapping[str, Tensor]
 """x0 by role. A role without a conditioning, or whose evaluation can be saved, is all zeros."""
@@ -124,22 +130,33 @@ class _Plan:
     batches: tuple[_Batch, ...]
 
 
+def _no_room(wanted: int) -> int:
+    return 0
+
+
 class Guide:
     """Evaluates roles on a model: batched where shapes match, weighted and normalised per pixel.
 
-    Where a batch does not fit into memory, smaller ones are tried from then on.
+    Where a batch does not fit into memory, `make_room` is asked for some; where it has none to give, smaller
+    batches are tried from then on.
     """
 
-    def __init__(self, model: ModelDenoiser, entries: Mapping[str, Sequence[Entry]]) -> None:
+    def __init__(
+        self,
+        model: ModelDenoiser,
+        entries: Mapping[str, Sequence[Entry]],
+        make_room: MakeRoom = _no_room,
+    ) -> None:
         self.model = model
         self.entries = entries
+        self._make_room = make_room
         self._together: int | None = None
         self._plans: dict[tuple[int, ...], _Plan] = {}
 
     def estimate(self, x: Tensor, sigma: float, roles: Sequence[str]) -> dict[str, Tensor]:
         """Return x0 for each role, shaped as `x`; zeros where nothing of the role applies.
 
-        Raises torch.OutOfMemoryError where not even one conditioning at a time fits.
+        Raises NodeError where not even one conditioning at a time fits into memory.
         """
         active = [
             (role, entry) for role in roles for entry in self.entries.get(role, ()) if entry.active(sigma)
@@ -148,14 +165,23 @@ class Guide:
             plan = self._plan(active, x)
             try:
                 found = self._run(plan, x, sigma)
-            except torch.OutOfMemoryError:
-                largest = max(len(batch.members) for batch in plan.batches)
-                if largest == 1:
-                    raise
-                self._together = largest // 2
-                self._plans.clear()
+            except torch.OutOfMemoryError as error:
+                if self._make_room(_ROOM) <= 0:
+                    self._shrink(plan, x, error)
             else:
                 return {role: found[role] if role in found else torch.zeros_like(x) for role in roles}
+
+    def _shrink(self, plan: _Plan, x: Tensor, error: Exception) -> None:
+        largest = max(len(batch.members) for batch in plan.batches)
+        if largest == 1:
+            raise NodeError(
+                f"there is not enough memory on {x.device} to sample latents of this size.",
+                code="out_of_memory",
+                found=f"{x.shape[0]} of {x.shape[-1]} by {x.shape[-2]}",
+                hint="Make fewer pictures at once or smaller ones, or choose a smaller dtype.",
+            ) from error
+        self._together = largest // 2
+        self._plans.clear()
 
     def _run(self, plan: _Plan, x: Tensor, sigma: float) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}

@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 
 from nodegraph.node import NodeError
-from nodes.diffusion.conditioning import Entry, encode_inputs, prepare
+from nodes.diffusion.conditioning import encode_inputs, prepare
 from nodes.diffusion.denoiser import Denoiser, OnStep, Step
-from nodes.diffusion.guidance import GUIDANCE_PATCHES, Guidance, GuidanceHook, Guide, MakeHook
+from nodes.diffusion.guidance import GUIDANCE_PATCHES, Guidance, GuidanceHook, Guide, MakeHook, MakeRoom
 from nodes.diffusion.inpainting import Masked, concat_channels, fit_mask
 from nodes.diffusion.model_denoiser import Inputs, ModelDenoiser, Network, into_network, out_of_network
 from nodes.diffusion.noise import initial_noise
 from nodes.diffusion.parametrisation import Parametrisation
 from nodes.diffusion.samplers import SAMPLERS, run
 from nodes.diffusion.schedules import ksampler_sigmas
-from nodes.values import Cond, Conditioning, Guider, Latent, LatentFormat, Model, Patch, Sampler
+from nodes.values import Cond, Conditioning, Guider, Latent, LatentFormat, Model, Sampler
 
 _HIGHEST_SEED = 2**64 - 1
 
@@ -41,13 +41,15 @@ def sample(
     sigmas: Tensor,
     latent: Latent,
     on_step: OnStep | None = None,
+    make_room: MakeRoom | None = None,
     hooks: Mapping[str, MakeHook] = GUIDANCE_PATCHES,
 ) -> tuple[Latent, Latent]:
     """Sample `latent` with `network`, which the guider's model names, over the noise levels `sigmas`.
 
-    `noise` is shaped as the latent's samples; `seed` is that of the sampler's step noise. An empty schedule returns
-    the latent as it is. `hooks` gives the model's guidance patches their meaning by name. Returns the latent
-    at the last level and the last estimate of the clean latent, on the CPU, in the units of links.
+    `noise` is shaped as the latent's samples; `seed` is that of the sampler's step noise. An empty schedule
+    returns the latent as it is. `make_room` is asked where memory runs out; `hooks` gives the model's guidance
+    patches their meaning by name. Returns the latent at the last level and the last estimate of the clean
+    latent, on the CPU, in the units of links.
 
     Raises NodeError where latent, conditioning and model do not go together, and what `on_step` raises.
     """
@@ -62,7 +64,9 @@ def sample(
         if bool(latent.samples.count_nonzero()):
             start = into_network(start, model.latent_format)
         noise = noise.to(start)
-        denoise = _denoiser(network, guider, start, noise, seed, sampler, latent.noise_mask, hooks)
+        guide = _guide(network, guider, start, latent.noise_mask, make_room)
+        guidance = Guidance(guide, guider.kind, dict(guider.options), _hooks(model, hooks))
+        denoise = _masked(guidance, start, noise, latent.noise_mask, seed, sampler)
         last: list[Tensor] = []
 
         def step_done(step: Step) -> None:
@@ -182,41 +186,16 @@ def check_conditionings(guider: Guider) -> None:
                 )
 
 
-def _denoiser(
+def _guide(
     network: Network,
     guider: Guider,
     start: Tensor,
-    noise: Tensor,
-    seed: int,
-    sampler: Sampler,
     noise_mask: Tensor | None,
-    hooks: Mapping[str, MakeHook],
-) -> Denoiser:
-    mask = None if noise_mask is None else fit_mask(noise_mask, start)
-    guidance = Guidance(
-        guide=Guide(_model_denoiser(network, guider.model), _entries(network, guider, start, mask)),
-        kind=guider.kind,
-        options=dict(guider.options),
-        hooks=tuple(_hook(patch, hooks) for patch in guider.model.patches if patch.kind == "guidance"),
-    )
-    if mask is None:
-        return guidance
-    spec = SAMPLERS.get(sampler.name)
-    if spec is not None and spec.fresh_mask_noise:
-        noise = initial_noise(noise.cpu(), (seed + 1) & _HIGHEST_SEED).to(noise)
-    return Masked(guidance, start, noise, mask)
-
-
-def _model_denoiser(network: Network, model: Model) -> ModelDenoiser:
-    handed_on = tuple(patch for patch in model.patches if patch.kind in ("attention", "block", "wrapper"))
-    return ModelDenoiser(network, model.parametrisation, handed_on)
-
-
-def _entries(
-    network: Network, guider: Guider, start: Tensor, mask: Tensor | None
-) -> Mapping[str, tuple[Entry, ...]]:
-    """The guider's conditionings by role, and those of guidance patches by `patch name.input name`."""
+    make_room: MakeRoom | None,
+) -> Guide:
+    """The guider's conditionings by role, and those of guidance patches by `patch name.input name`, on the model."""
     model = guider.model
+    mask = None if noise_mask is None else fit_mask(noise_mask, start)
     arguments = dict(model.architecture.arguments)
     channels = arguments.get("in_channels", start.shape[1]) - start.shape[1]
 
@@ -230,23 +209,41 @@ def _entries(
         )
         return inputs if concat is None else replace(inputs, concat=concat.to(network.dtype))
 
-    found = prepare(dict(guider.conditionings), start, model.parametrisation, encode)
+    entries = prepare(dict(guider.conditionings), start, model.parametrisation, encode)
     for patch in model.patches:
         for name, value in patch.inputs:
             if patch.kind == "guidance" and isinstance(value, Conditioning):
                 alone = prepare({name: value}, start, model.parametrisation, encode)
-                found[f"{patch.name}.{name}"] = alone[name]
-    return found
+                entries[f"{patch.name}.{name}"] = alone[name]
+    handed_on = tuple(patch for patch in model.patches if patch.kind in ("attention", "block", "wrapper"))
+    denoiser = ModelDenoiser(network, model.parametrisation, handed_on)
+    return Guide(denoiser, entries) if make_room is None else Guide(denoiser, entries, make_room)
 
 
-def _hook(patch: Patch, hooks: Mapping[str, MakeHook]) -> GuidanceHook:
-    if patch.name not in hooks:
-        raise NodeError(
-            f"the model carries a guidance patch {patch.name!r} that this version does not know.",
-            input="model",
-            allowed=", ".join(hooks) or "none",
-        )
-    return hooks[patch.name](patch)
+def _masked(
+    denoise: Denoiser, start: Tensor, noise: Tensor, noise_mask: Tensor | None, seed: int, sampler: Sampler
+) -> Denoiser:
+    if noise_mask is None:
+        return denoise
+    spec = SAMPLERS.get(sampler.name)
+    if spec is not None and spec.fresh_mask_noise:
+        noise = initial_noise(noise.cpu(), (seed + 1) & _HIGHEST_SEED).to(noise)
+    return Masked(denoise, start, noise, fit_mask(noise_mask, start))
+
+
+def _hooks(model: Model, known: Mapping[str, MakeHook]) -> tuple[GuidanceHook, ...]:
+    found = []
+    for patch in model.patches:
+        if patch.kind != "guidance":
+            continue
+        if patch.name not in known:
+            raise NodeError(
+                f"the model carries a guidance patch {patch.name!r} that this version does not know.",
+                input="model",
+                allowed=", ".join(known) or "none",
+            )
+        found.append(known[patch.name](patch))
+    return tuple(found)
 
 
 def _on_link(x: Tensor, latent: Latent, model: Model) -> Latent:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -175,8 +176,23 @@ def test_batches_shrink_where_memory_runs_out() -> None:
     assert torch.allclose(made(x, SIGMA), torch.full_like(x, 1.5))
     assert network.calls == [(4, 8, 8), (4, 8, 8)]
     network.memory = 1
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(NodeError, match="not enough memory") as caught:
         made(x, SIGMA)
+    assert caught.value.code == "out_of_memory" and caught.value.found == "2 of 8 by 8"
+
+
+def test_room_is_asked_for_before_batches_shrink() -> None:
+    x, network = torch.zeros(2, 4, 8, 8), ConstantNetwork(memory=2)
+
+    def make_room(wanted: int) -> int:
+        freed, network.memory = (0 if network.memory == 4 else wanted), 4
+        return freed
+
+    both = {"positive": together(constant(2.0)), "negative": together(constant(0.5))}
+    made = guidance(network, both, x)
+    made = replace(made, guide=Guide(made.guide.model, made.guide.entries, make_room))
+    assert torch.allclose(made(x, SIGMA), torch.full_like(x, 8.0))
+    assert network.calls == [(4, 8, 8)], "one call, once there was room"
 
 
 def test_dual_guidance_regular_and_nested() -> None:

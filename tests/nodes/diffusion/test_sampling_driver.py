@@ -186,8 +186,7 @@ def test_guidance_patches_of_the_model_take_part_with_their_own_conditionings() 
         EULER,
         levels,
         EMPTY,
-        None,
-        {"plus": lambda patch: Plus()},
+        hooks={"plus": lambda patch: Plus()},
     )
     assert torch.allclose(found.samples, torch.full((2, 4, 8, 8), 13.0 / 0.18215))
     with pytest.raises(NodeError, match="'plus' that this version does not know"):
