@@ -125,7 +125,7 @@ def _unknown_input(
 def shown_value(workflow: Workflow, name: str) -> str | None:
     """The value that a parameter has now, short, for the help text; None for a link or nothing."""
     value = workflow.value_of(name)
-    if value is None or as_link(value) is not None:
+    if value in (None, "") or as_link(value) is not None:
         return None
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else text[:57] + "..."

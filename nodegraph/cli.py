@@ -12,12 +12,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nodegraph.errors import Cancelled, NodegraphError, Problem, RunError, ValidationError
 from nodegraph.workflow import Workflow
+
+if TYPE_CHECKING:
+    from nodegraph.registry import Registry
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 PANEL = "Parameters of this workflow"
@@ -65,14 +68,14 @@ _WITH_VALUE = ("--set", "--output-dir", "--input-dir", "--models-dir", "--target
 _TAKEN = frozenset({*_WITH_VALUE, "--json", "--verbose", "--help"})
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point of the command `nodegraph`; leaves with SystemExit."""
+def main(argv: Sequence[str] | None = None, registry: Registry | None = None) -> None:
+    """Entry point of the command `nodegraph`; leaves with SystemExit. Every installed pack unless a registry is given."""
     words = list(sys.argv[1:] if argv is None else argv)
     path, workflow = None, None
-    with _reported():
+    with _reported("--json" in words):
         if words[:1] == ["run"]:
-            path, workflow = _preload(words[1:])
-    build_app(path, workflow)(words, prog_name="nodegraph")
+            path, workflow = _preload(words[1:], registry)
+    build_app(path, workflow)(words, prog_name="nodegraph", obj=registry)
 
 
 def build_app(path: Path | None = None, workflow: Workflow | None = None) -> typer.Typer:
@@ -155,7 +158,7 @@ def _option(workflow: Workflow, name: str) -> Any:
     return Annotated[str | None, typer.Option(*free, help=help_text, metavar="VALUE", rich_help_panel=PANEL)]
 
 
-def _preload(words: Sequence[str]) -> tuple[Path | None, Workflow | None]:
+def _preload(words: Sequence[str], registry: Registry | None) -> tuple[Path | None, Workflow | None]:
     """The workflow that `run` is about, read before the command line is parsed."""
     from nodegraph.arguments import file_of
 
@@ -163,7 +166,7 @@ def _preload(words: Sequence[str]) -> tuple[Path | None, Workflow | None]:
     if name is None:
         return None, None
     try:
-        return Path(name), _load(Path(name))
+        return Path(name), _load(Path(name), registry)
     except ValidationError:
         if {"--help", "-h"} & set(words):
             return None, None
@@ -171,6 +174,7 @@ def _preload(words: Sequence[str]) -> tuple[Path | None, Workflow | None]:
 
 
 def run(
+    ctx: typer.Context,
     file: File,
     set_: Setting = None,
     output_dir: OutputDir = None,
@@ -188,14 +192,16 @@ def run(
 
     Parameters that the workflow declares are options: see `nodegraph run FILE --help`.
     """
+    from nodegraph.api import Settings
+    from nodegraph.arguments import with_words
     from nodegraph.context import CancelToken
     from nodegraph.report import Bars, print_json, result_data, show_problems, show_result
     from nodegraph.session import make_output_folder
 
-    with _reported(json), _session(models_dir, input_dir, output_dir, device, dtype) as session:
-        from nodegraph.arguments import with_words
-
-        loaded = workflow if workflow is not None else _load(file, session.registry)
+    with _reported(json):
+        loaded = workflow if workflow is not None else _load(file, ctx.obj)
+    settings = Settings(tuple(models_dir or ()), input_dir, output_dir, device, dtype.value)
+    with _reported(json), settings.open(ctx.obj) as session:
         changed = with_words(loaded, session.registry, parameters or {}, set_ or ())
         report = session.check(changed, _ids(targets))
         if not json:
@@ -215,6 +221,7 @@ def run(
 
 
 def validate(
+    ctx: typer.Context,
     file: File,
     input_dir: InputDir = None,
     models_dir: ModelsDir = None,
@@ -222,10 +229,13 @@ def validate(
     json: Json = False,
 ) -> None:
     """Check a workflow and say everything that is wrong with it."""
+    from nodegraph.api import Settings
     from nodegraph.report import print_json, problem_data, show_problems
 
-    with _reported(json), _session(models_dir, input_dir) as session:
-        report = session.check(_load(file, session.registry), _ids(targets))
+    with _reported(json):
+        workflow = _load(file, ctx.obj)
+    with _reported(json), Settings(tuple(models_dir or ()), input_dir).open(ctx.obj) as session:
+        report = session.check(workflow, _ids(targets))
         found = (*session.problems, *report.problems, *report.warnings)
         if json:
             print_json({"valid": not report.problems, "problems": [problem_data(item) for item in found]})
@@ -238,6 +248,7 @@ def validate(
 
 
 def plan(
+    ctx: typer.Context,
     file: File,
     set_: Setting = None,
     input_dir: InputDir = None,
@@ -247,12 +258,16 @@ def plan(
     json: Json = False,
 ) -> None:
     """Show what a run would do: which nodes run, which results are held, and why."""
+    from nodegraph.api import Settings
     from nodegraph.arguments import with_words
     from nodegraph.report import print_json, show_problems
     from nodegraph.tables import plan_table, row_data, show_table
 
-    with _reported(json), _session(models_dir, input_dir, output_dir) as session:
-        workflow = with_words(_load(file, session.registry), session.registry, {}, set_ or ())
+    with _reported(json):
+        loaded = _load(file, ctx.obj)
+    settings = Settings(tuple(models_dir or ()), input_dir, output_dir)
+    with _reported(json), settings.open(ctx.obj) as session:
+        workflow = with_words(loaded, session.registry, {}, set_ or ())
         show_problems(session.problems)
         made = session.plan(session.bind(workflow, _ids(targets)))
         rows = made.rows(session.cache)
@@ -263,6 +278,7 @@ def plan(
 
 
 def nodes(
+    ctx: typer.Context,
     name: Annotated[str | None, typer.Argument(help="Show one node type.")] = None,
     as_markdown: Annotated[
         bool, typer.Option("--markdown", help="Print the reference of all nodes.")
@@ -271,11 +287,12 @@ def nodes(
     json: Json = False,
 ) -> None:
     """List the node types, or show what one takes and gives."""
+    from nodegraph.api import Settings
     from nodegraph.describe import describe_all, markdown
     from nodegraph.report import print_json, show_problems
     from nodegraph.tables import node_page, nodes_table, show_table, spec_of_name
 
-    with _reported(json), _session(models_dir) as session:
+    with _reported(json), Settings(tuple(models_dir or ())).open(ctx.obj) as session:
         show_problems(session.problems)
         listed = session.registry if name is None else spec_of_name(session.registry, name)
         if json:
@@ -289,6 +306,7 @@ def nodes(
 
 
 def convert(
+    ctx: typer.Context,
     file: File,
     to: Annotated[Form, typer.Option("--to", help="A document, or ComfyUI's API format.")] = Form.nodegraph,
     output: Annotated[
@@ -303,7 +321,7 @@ def convert(
     from nodegraph.workflow import write_atomically
 
     with _reported():
-        registry = LateRegistry(Registry.load)
+        registry = ctx.obj if ctx.obj is not None else LateRegistry(Registry.load)
         workflow = _load(file, registry)
         if to is Form.api:
             workflow = replace(workflow, prompt=resolve(workflow.prompt, registry))
@@ -318,12 +336,13 @@ def convert(
             raise ValidationError(Problem("cannot_write", f"cannot write {output}: {reason}.")) from None
 
 
-def models(models_dir: ModelsDir = None, json: Json = False) -> None:
+def models(ctx: typer.Context, models_dir: ModelsDir = None, json: Json = False) -> None:
     """List the model folders and the files that are found in them."""
+    from nodegraph.api import Settings
     from nodegraph.report import print_json
     from nodegraph.tables import model_rows, show_models
 
-    with _reported(json), _session(models_dir) as session:
+    with _reported(json), Settings(tuple(models_dir or ())).open(ctx.obj) as session:
         rows = model_rows(session.registry, session.runtime.folders)
         if json:
             print_json({"folders": [str(root) for root in session.runtime.folders.models], "files": rows})
@@ -348,21 +367,6 @@ def _reported(json: bool = False) -> Iterator[None]:
         sys.exit(INTERRUPTED)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-
-
-@contextmanager
-def _session(
-    models_dir: Sequence[Path] | None = None,
-    input_dir: Path | None = None,
-    output_dir: Path | None = None,
-    device: str = "auto",
-    dtype: Dtype = Dtype.auto,
-) -> Iterator[Any]:
-    """A session that is closed at the end."""
-    from nodegraph.api import Settings
-
-    with Settings(tuple(models_dir or ()), input_dir, output_dir, device, dtype.value).open() as session:
-        yield session
 
 
 def _load(file: Path, registry: Any = None) -> Workflow:

@@ -156,6 +156,7 @@ class Inputs:
             message=f"there is no node type {entry.class_type[:200]!r}.",
             node=node_id,
             title=entry.title or None,
+            class_type=entry.class_type[:200],
             hint=self.hint(entry.class_type, list(self._registry))
             or "The pack that declares it may be missing.",
         )

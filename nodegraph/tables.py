@@ -21,11 +21,16 @@ _NOT_MODELS = frozenset({"input", "output", "temp"})
 
 
 def show_table(table: Table) -> None:
-    """Print a table on stdout, not cut off where that is no terminal."""
+    """Print a table on stdout; where that is no terminal, wide and without padding."""
     console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=200)
-    console.print(table)
+    if console.is_terminal:
+        console.print(table)
+        return
+    wide = Console(highlight=False, width=200)
+    with wide.capture() as capture:
+        wide.print(table)
+    for line in capture.get().splitlines():
+        console.print(Text(line.rstrip()), soft_wrap=True)
 
 
 def plan_table(rows: Iterable[Row]) -> Table:
