@@ -9,6 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+_TREE_DIGITS = 6
+
 
 class StepNoise(Protocol):
     """Unit normal noise for the step from one noise level to the next."""
@@ -76,12 +78,15 @@ def brownian_noise(
         entropy=entropy,
     )
 
+    # The tree rounds all times, its ends included, which the levels may exceed by that.
+    first, last = round(ends[0], _TREE_DIGITS), round(ends[1], _TREE_DIGITS)
+
     def draw(sigma: float, sigma_next: float, like: Tensor | None = None) -> Tensor:
         start, end = _float32(transform(sigma)), _float32(transform(sigma_next))
         low, high = min(start, end), max(start, end)
-        increment = tree(torch.tensor(low, device=device), torch.tensor(high, device=device))
+        increment = torch.as_tensor(tree(max(low, first), min(high, last)))
         sign = 1.0 if start < end else -1.0
-        return torch.as_tensor(increment).to(x.device, x.dtype) * (sign / math.sqrt(high - low))
+        return increment.to(x.device, x.dtype) * (sign / math.sqrt(high - low))
 
     return draw
 

@@ -33,7 +33,8 @@ def sa_solver(
 
     Noise of strength `eta` is added between `sde_start_percent` and `sde_end_percent` of the run and scaled by
     `s_noise`. Orders are 1 to 6, for the corrector also 0 (none). `use_pece` evaluates again after correcting;
-    `simple_order_2` takes the paper's shorter second-order weights.
+    `simple_order_2` takes the paper's shorter second-order weights. A run that ends above 0 returns the state
+    at its last level but one, the last that was corrected: shared pictures have it so.
     """
     scheme = denoise.parametrisation
     sigmas = within_snr_range(sigmas, scheme)
