@@ -6,6 +6,8 @@ from their file while the sums are made in float32.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -57,6 +59,14 @@ class LayerNorm(nn.LayerNorm):
         return F.layer_norm(x, self.normalized_shape, cast(self.weight, x), cast(self.bias, x), self.eps)
 
 
+class Embedding(nn.Module):
+    """A table of vectors, left uninitialised."""
+
+    def __init__(self, count: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(count, width))
+
+
 def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, causal: bool = False) -> Tensor:
     """Return softmax(q k^T / sqrt(d)) v for (batch, tokens, heads * d) tensors, same shape as `query`."""
     batch, tokens, width = query.shape
@@ -72,6 +82,7 @@ def sinusoidal(timestep: Tensor, width: int) -> Tensor:
     The frequencies fall geometrically from 1 to 1/10,000 (https://arxiv.org/abs/1706.03762).
     """
     half = width // 2
-    exponent = torch.arange(half, dtype=torch.float32, device=timestep.device) / half
-    angles = timestep.float()[:, None] * torch.exp(exponent * -9.210340371976184)
+    # The order of these operations decides the last bit of a frequency, which a timestep of 999 makes visible.
+    falling = torch.arange(half, dtype=torch.float32, device=timestep.device) * -math.log(10000.0)
+    angles = timestep.float()[:, None] * torch.exp(falling / half)
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
