@@ -16,6 +16,7 @@ from torch import Tensor
 
 from nodegraph.node import Choice, Context, NodeError, Range, SavedFile, Shown, Widget, node
 from nodes import saving
+from nodes.provenance import metadata
 from nodes.values import Image, Mask
 
 PREFIX_HELP = (
@@ -98,7 +99,7 @@ def save_animated_webp(
     frames = [to_pil(picture) for picture in images.pixels]
     exif = frames[0].getexif()
     # Clients look for `prompt:` under Model and for `workflow:` under Make and the tags below it.
-    texts = saving.metadata(ctx)
+    texts = metadata(ctx)
     tag = 0x010F
     for key, text in texts.items():
         if key == "prompt":
@@ -140,7 +141,7 @@ def save_animated_png(
         "PNG",
         duration=int(1000.0 / fps),
         compress_level=compress_level,
-        pnginfo=_png_info(saving.metadata(ctx)),
+        pnginfo=_png_info(metadata(ctx)),
     )
     files = (_series(ctx, images.pixels, filename_prefix, "output").write(data, ".png"),)
     return Shown({"images": files, "animated": (True,)})
@@ -207,7 +208,7 @@ def _save_pngs(
     ctx: Context, pixels: Tensor, prefix: str, kind: Literal["output", "temp"], *, compress_level: int
 ) -> tuple[SavedFile, ...]:
     files = _series(ctx, pixels, prefix, kind)
-    info = _png_info(saving.metadata(ctx))
+    info = _png_info(metadata(ctx))
     saved = []
     for number, picture in enumerate(pixels):
         ctx.check_cancelled()

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from nodegraph.node import Choice, Context, NodeError, Shown, Widget, node
 from nodes import saving
 from nodes.image_files import PREFIX_HELP
+from nodes.provenance import metadata
 from nodes.values import Latent
 
 VERSION_KEY = "latent_format_version_0"
@@ -37,7 +38,7 @@ def save_latent(
     Raises NodeError where the prefix leads out of the output folder or the folder cannot be written to.
     """
     tensors = {"latent_tensor": samples.samples.detach().cpu().contiguous(), VERSION_KEY: torch.zeros(0)}
-    data = safetensors.torch.save(tensors, metadata=saving.metadata(ctx) or None)
+    data = safetensors.torch.save(tensors, metadata=metadata(ctx) or None)
     return Shown({"latents": (saving.series(ctx, filename_prefix).write(data, ".latent"),)})
 
 

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import importlib.metadata
-import json
 import os
 import re
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -107,41 +104,6 @@ def series(
         )
     subfolder = PurePosixPath(target.parent.relative_to(os.path.normpath(root)).as_posix())
     return Series(target.parent, "" if str(subfolder) == "." else str(subfolder), target.name, kind)
-
-
-def metadata(ctx: Context) -> dict[str, str]:
-    """What an output file says of its making, as JSON texts by key; empty where the option `metadata` is off.
-
-    `prompt` is the graph in API form, `workflow` the whole document (or the editor graph that came with it) and
-    `nodegraph` the versions, the device kind and the precision.
-    """
-    if not ctx.runtime.options.get("metadata", True):
-        return {}
-    document = ctx.document
-    prompt = document.get("prompt")
-    texts = {"prompt": json.dumps(prompt if isinstance(prompt, Mapping) else document, default=dict)}
-    extra = document.get("extra_data")
-    extra = extra.get("extra_pnginfo") if isinstance(extra, Mapping) else None
-    if isinstance(extra, Mapping):
-        texts.update({str(key): json.dumps(item, default=dict) for key, item in extra.items()})
-    if "workflow" not in texts and "nodegraph" in document:
-        texts["workflow"] = json.dumps(document, default=dict)
-    texts["nodegraph"] = json.dumps(
-        {
-            "version": _version("nodegraph"),
-            "torch": _version("torch"),
-            "device": ctx.runtime.device.partition(":")[0],
-            "dtype": ctx.runtime.dtype,
-        }
-    )
-    return texts
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _first_free(folder: Path, name: str) -> int:

@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 import pytest
 
+from nodegraph.graph import Graph
 from nodegraph.node import Cancelled, Context, Folders, Resource, Runtime
 
 T = TypeVar("T")
@@ -20,6 +21,7 @@ class DirectContext(Context):
     def __init__(self, runtime: Runtime, document: Mapping[str, Any]) -> None:
         self.runtime = runtime
         self.cancelled = False
+        self.bound = Graph({}, ())
         self._document = document
         self._resources: dict[type[Resource], Resource] = {}
 
@@ -32,8 +34,8 @@ class DirectContext(Context):
         return self._document
 
     @property
-    def graph(self) -> Any:
-        raise NotImplementedError
+    def graph(self) -> Graph:
+        return self.bound
 
     def progress(self, value: float, total: float, preview: Any = None) -> None:
         self.check_cancelled()
