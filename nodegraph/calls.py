@@ -106,11 +106,11 @@ class Caller:
         return result_of(task.spec, await function(**given))
 
     def _lazy(self, task: Task, source: Source, item: int, items: int) -> Lazy[Any]:
-        many = task.spec.inputs[source.name].many
+        spec = task.spec.inputs[source.name]
 
         async def fetch() -> Any:
             await self._run.lazily(task, source)
-            return many_value(source) if many else lazy_value(source, item, items)
+            return many_value(source, spec) if spec.many else lazy_value(source, spec, item, items)
 
         return Lazy(fetch)
 

@@ -173,7 +173,11 @@ class Run(Scheduler):
 
     def _report_block(self, task: Task, block: Block) -> None:
         """Make a problem of a Block's message, once. Lock held."""
-        if block.message is not None and block.message not in self._reported:
+        if block.message is None:
+            return
+        # Kept, the result would be had another time without its message.
+        task.volatile = task.tainted = True
+        if block.message not in self._reported:
             self._reported.add(block.message)
             self.problems.append(Problem("blocked", block.message, task.id, task.node.title, task.spec.name))
 

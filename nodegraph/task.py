@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from nodegraph.errors import NodeError
 from nodegraph.graph import BoundNode
 from nodegraph.lanes import OneLane, Rank
-from nodegraph.node import Block, Lazy, NodeSpec, OutputSpec, Shown, Subgraph
+from nodegraph.node import Block, InputSpec, Lazy, NodeSpec, OutputSpec, Shown, Subgraph
 
 T = TypeVar("T")
 
@@ -49,6 +49,11 @@ class Source:
     task: Task
     index: int
     lazy: bool
+
+    def value(self) -> Any:
+        """What the linked output gave; the task is done."""
+        assert self.task.outputs is not None
+        return self.task.outputs[self.index]
 
 
 class Task:
@@ -239,8 +244,8 @@ def arguments_of(task: Task, lazy: Callable[[Source, int, int], Lazy[Any]]) -> C
             continue
         outputs = source.task.outputs
         assert outputs is not None
-        found = outputs[source.index]
         declared = inputs.get(source.name)
+        found = fitted(declared, outputs[source.index])
         if declared is not None and declared.many:
             found = tuple(found) if type(found) is Items else (found,)
             block = block or next((item for item in found if type(item) is Block), None)
@@ -271,20 +276,35 @@ def arguments_of(task: Task, lazy: Callable[[Source, int, int], Lazy[Any]]) -> C
     return Calls(calls, True)
 
 
-def lazy_value(source: Source, item: int, items: int) -> Any:
+def lazy_value(source: Source, spec: InputSpec, item: int, items: int) -> Any:
     """What the await of a lazy input gives, its upstream being done. Raises Blocked or NodeError."""
-    outputs = source.task.outputs
-    assert outputs is not None
-    found = outputs[source.index]
-    return found if type(found) is not Items else _one_of(found, source.name, item, items)
+    found = source.value()
+    if type(found) is Items:
+        found = _one_of(found, source.name, item, items)
+    if type(found) is Block:
+        raise Blocked(found)
+    return fitted(spec, found)
 
 
-def many_value(source: Source) -> tuple[Any, ...]:
-    """What the await of a lazy input gives that takes whole lists."""
-    outputs = source.task.outputs
-    assert outputs is not None
-    found = outputs[source.index]
-    return tuple(found) if type(found) is Items else (found,)
+def many_value(source: Source, spec: InputSpec) -> tuple[Any, ...]:
+    """What the await of a lazy input gives that takes whole lists. Raises Blocked."""
+    found = fitted(spec, source.value())
+    items = tuple(found) if type(found) is Items else (found,)
+    for one in items:
+        if type(one) is Block:
+            raise Blocked(one)
+    return items
+
+
+def fitted(spec: InputSpec | None, found: Any) -> Any:
+    """A linked value as its socket declares it: whole numbers become floats for a FLOAT."""
+    if spec is None or spec.type != "FLOAT":
+        return found
+    if type(found) is int:
+        return float(found)
+    if type(found) is Items and int in map(type, found):
+        return Items(float(one) if type(one) is int else one for one in found)
+    return found
 
 
 def result_of(spec: NodeSpec, returned: Any) -> Result:

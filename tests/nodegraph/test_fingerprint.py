@@ -56,7 +56,8 @@ def test_forms_of_literals_agree_exactly_where_the_literals_do(one: Any, other: 
 
 
 def test_true_one_and_the_text_1_never_collide() -> None:
-    forms = [encoded(item) for item in (True, 1, "1", 1.0, [1], b"1", None, False, 0, "", [], {})]
+    literals: list[Any] = [True, 1, "1", 1.0, [1], b"1", None, False, 0, "", [], {}]
+    forms = [encoded(item) for item in literals]
     assert len(set(forms)) == len(forms)
 
 
