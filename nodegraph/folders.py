@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,8 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "text_encoders": ("text_encoders", "clip"),
 }
 """Folder kinds with more than one folder name in ComfyUI's layout."""
+OWN_KINDS = ("input", "output", "temp")
+"""Kinds that are one folder each, and no models."""
 MODEL_SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin")
 FILE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".latent")
 
@@ -33,7 +35,7 @@ class Folders:
 
     def roots(self, kind: str) -> list[Path]:
         """The folders of a kind: `input`, `output`, `temp`, or a model kind such as `checkpoints`."""
-        if kind in ("input", "output", "temp"):
+        if kind in OWN_KINDS:
             return [Path(getattr(self, kind))]
         return [root / name for root in self.models for name in ALIASES.get(kind, (kind,))]
 
@@ -46,9 +48,23 @@ class Folders:
 
     def find(self, kind: str, name: str) -> Path:
         """The path of `name`. Raises NodeError where there is none, or where the name leads out of the folder."""
+        path = self.look(kind, name)
+        if path is None:
+            raise self.missing(kind, name, self.list(kind))
+        return path
+
+    def look(self, kind: str, name: str) -> Path | None:
+        """The path of `name`, None where there is none. Raises NodeError where the name leads out of the folder.
+
+        As in ComfyUI, an input, output or temp file may say its folder: `picture.png [output]`.
+        """
+        if kind in OWN_KINDS and name.endswith("]"):
+            for other in OWN_KINDS:
+                if name.endswith(f" [{other}]"):
+                    kind, name = other, name.removesuffix(f" [{other}]")
         for root in self.roots(kind):
             path = root / name
-            if kind in ("input", "output", "temp"):
+            if kind in OWN_KINDS:
                 _contained(root, path, name)
             elif os.path.isabs(name) or ".." in Path(name).parts:
                 raise NodeError(
@@ -56,13 +72,17 @@ class Folders:
                 )
             if path.exists():
                 return path
-        known = self.list(kind)
+        return None
+
+    def missing(self, kind: str, name: str, known: Sequence[str], hint: str | None = None) -> NodeError:
+        """The error for a name that is not there: where it was looked for, what is there, what is like it."""
         places = ", ".join(str(root) for root in self.roots(kind))
-        raise NodeError(
-            f"there is no file {name!r} among the {kind}.",
+        allowed = ", ".join(known[:12]) + (f" and {len(known) - 12} more" if len(known) > 12 else "")
+        return NodeError(
+            f"there is no file {name!r} among the {kind}; looked in {places}.",
             code="value_not_in_list",
-            allowed=", ".join(known[:12]) or "none are there",
-            hint=did_you_mean(name, known) or f"Put it into one of: {places}.",
+            allowed=allowed or "none are there",
+            hint=hint or did_you_mean(name, known) or "Put it into one of these folders.",
         )
 
 
@@ -82,6 +102,6 @@ def _walk(root: Path, kind: str) -> Iterator[str]:
             continue
         for name in files:
             suffix = os.path.splitext(name)[1].lower()
-            wanted = suffix in (FILE_SUFFIXES if kind in ("input", "output", "temp") else MODEL_SUFFIXES)
+            wanted = suffix in (FILE_SUFFIXES if kind in OWN_KINDS else MODEL_SUFFIXES)
             if wanted and not name.startswith("."):
                 yield (here / name).relative_to(root).as_posix()

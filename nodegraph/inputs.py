@@ -136,16 +136,20 @@ class Inputs:
             if name in known:
                 return name
         try:
-            self._folders.find(kind, raw)
-        except NodeError as error:
-            raise Unfit(error.code, error.message, error.allowed, error.hint) from None
+            if self._folders.look(kind, raw) is not None:
+                return raw
+            error = self._folders.missing(
+                kind, raw, names, self.hint(raw, names) or "Put it into one of these folders."
+            )
+        except NodeError as outside:
+            error = outside
         except (OSError, ValueError):
             raise Unfit("value_not_in_list", "this is not the name of a file.") from None
-        return raw
+        raise Unfit(error.code, error.message, error.allowed, error.hint)
 
     def hint(self, name: str, known: Sequence[str]) -> str | None:
         """`Did you mean ...?`; remembered, and given up after many, so that no document makes it slow."""
-        key = (name, id(known) if known is self._registry else len(known))
+        key = (name, len(known))
         if key not in self._hints:
             self._hints[key] = did_you_mean(name, known) if len(self._hints) < 50 else None
         return self._hints[key]

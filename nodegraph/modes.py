@@ -45,43 +45,33 @@ def resolve(prompt: Prompt, registry: Mapping[str, NodeSpec]) -> Prompt:
     modes = {node_id: mode_of(node) for node_id, node in prompt.items()}
     if not any(modes.values()):
         return prompt
-    kept = {node_id: dict(node) for node_id, node in prompt.items() if modes[node_id] == RUN}
-    left_out = {node_id for node_id, mode in modes.items() if mode == MUTED}
-    waiting = deque(kept)
-    while waiting:
-        node_id = waiting.popleft()
-        if node_id in left_out:
+    kept: dict[str, dict[str, Any]] = {}
+    feeds: dict[str, list[tuple[str, str]]] = {}
+    lost: deque[tuple[str, str]] = deque()
+    for node_id, node in prompt.items():
+        if modes[node_id] != RUN:
             continue
-        inputs, lost = _relink(node_id, prompt, registry, modes, left_out)
-        spec = registry.get(kept[node_id].get("class_type", ""))
-        if any(spec is None or (name in spec.inputs and spec.inputs[name].required) for name in lost):
-            left_out.add(node_id)
-            waiting.extend(kept)
-        kept[node_id]["inputs"] = inputs
-    return {node_id: node for node_id, node in kept.items() if node_id not in left_out}
-
-
-def _relink(
-    node_id: str,
-    prompt: Prompt,
-    registry: Mapping[str, NodeSpec],
-    modes: Mapping[str, int],
-    left_out: set[str],
-) -> tuple[dict[str, Any], list[str]]:
-    """A node's inputs with their links led past bypassed nodes, and the names of those that lead nowhere."""
-    inputs: dict[str, Any] = {}
-    lost = []
-    for name, value in prompt[node_id].get("inputs", {}).items():
-        link = as_link(value)
-        if link is None:
-            inputs[name] = value
+        inputs = dict(node.get("inputs", {}))
+        for name, value in inputs.items():
+            link = as_link(value)
+            source = _source(link, prompt, registry, modes)
+            if source != link and source is not None:
+                inputs[name] = [*source]
+            if link is not None and (source is None or modes.get(source[0]) == MUTED):
+                lost.append((node_id, name))
+            elif source is not None:
+                feeds.setdefault(source[0], []).append((node_id, name))
+        kept[node_id] = {**node, "inputs": inputs}
+    while lost:
+        node_id, name = lost.popleft()
+        if node_id not in kept:
             continue
-        source = _source(link, prompt, registry, modes)
-        if source is None or source[0] in left_out:
-            lost.append(name)
-        else:
-            inputs[name] = value if source == link else [*source]
-    return inputs, lost
+        del kept[node_id]["inputs"][name]
+        spec = registry.get(kept[node_id]["class_type"])
+        if spec is None or (name in spec.inputs and spec.inputs[name].required):
+            del kept[node_id]
+            lost.extend(feeds.get(node_id, ()))
+    return kept
 
 
 def _source(
