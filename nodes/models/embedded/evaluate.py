@@ -23,7 +23,7 @@ _SMALLEST: Final = 0.006
 """Share of the picture below which a patch is not counted as a thing."""
 _FIT: Final = 0.7
 """Least overlap (intersection over union) with its template for a patch to count as a shape."""
-_SIZE_LIMITS: Final = (0.165, 0.285)
+_SIZE_LIMITS: Final = (0.185, 0.295)
 
 
 @dataclass(frozen=True)

@@ -49,8 +49,8 @@ PLACES: Final = (
 
 _SUPERSAMPLE = 4
 _HELD_OUT_SHARE = 0.1
-_SINGLE_RADIUS = {"small": (0.10, 0.14), "medium": (0.19, 0.24), "large": (0.33, 0.39)}
-_PAIR_RADIUS = {"small": (0.08, 0.10), "medium": (0.14, 0.16), "large": (0.18, 0.20)}
+_SINGLE_RADIUS = {"small": (0.13, 0.16), "medium": (0.21, 0.26), "large": (0.33, 0.39)}
+_PAIR_RADIUS = {"small": (0.11, 0.125), "medium": (0.15, 0.165), "large": (0.185, 0.205)}
 
 
 @dataclass(frozen=True)
