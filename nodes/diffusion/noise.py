@@ -16,7 +16,7 @@ class StepNoise(Protocol):
     """Unit normal noise for the step from one noise level to the next."""
 
     def __call__(self, sigma: float, sigma_next: float, like: Tensor | None = None) -> Tensor:
-        """Return noise of unit variance, shaped as the latent of the run's start, or as `like`."""
+        """Return noise of unit variance, shaped as the latent of the run's start, or shaped and laid out as `like`."""
 
 
 def initial_noise(latent: Tensor, seed: int, batch_indices: Sequence[int] | None = None) -> Tensor:
@@ -43,8 +43,9 @@ def step_noise(x: Tensor, seed: int | None, *, continued: bool = False) -> StepN
     generator.manual_seed(seed) if seed is not None else generator.seed()
 
     def draw(sigma: float, sigma_next: float, like: Tensor | None = None) -> Tensor:
-        shape = x.shape if like is None else like.shape
-        return torch.randn(shape, dtype=x.dtype, device=x.device, generator=generator)
+        if like is None:
+            return torch.randn(x.shape, dtype=x.dtype, device=x.device, generator=generator)
+        return torch.empty_like(like).normal_(generator=generator)
 
     if continued and x.device.type == "cpu":
         draw(0.0, 0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from nodes.diffusion.denoiser import Denoiser, OnStep
@@ -56,10 +57,14 @@ def lcm_upscale(
     count = min(scale_steps, len(sigmas)) if scale_steps >= 0 else max(len(sigmas) // 2, 1)
     ratios = np.linspace(1.0, scale_ratio, count + 1)[1:].tolist()
     height, width = x.shape[-2:]
+    # Noise is drawn in memory order, and the known bislerp leaves channels last from its first use on.
+    channels_last = upscale_method == "bislerp" and len(ratios) > 0
+    layout = torch.channels_last if channels_last else torch.contiguous_format
     for index, sigma, sigma_next in intervals(sigmas):
         x = evaluate(denoise, x, sigmas, index, on_step)
         if index < len(ratios):
             x = resize(x, round(width * ratios[index]), round(height * ratios[index]), upscale_method)
         if sigma_next > 0.0:
+            x = x.contiguous(memory_format=layout)
             x = x + noise(sigma, sigma_next, like=x) * sigma_next
     return x
