@@ -68,7 +68,7 @@ def _place(reader: TensorReader, prefix: str, source: Source, wanted: Tensor, pl
     dtype = placement.of(stored)
     on_cpu = placement.device.type == "cpu"
     keep = on_cpu and dtype == stored and not source.transpose
-    tensor = reader.mapped(key) if keep else reader.read(key)
+    tensor = reader.mapped(key) if keep else reader.read(key, dtype if on_cpu else None)
     if source.third is not None:
         tensor = tensor.chunk(3)[source.third]
     if source.transpose:

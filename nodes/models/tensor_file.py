@@ -39,6 +39,8 @@ DTYPES: Mapping[str, torch.dtype] = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
+_PIECE = 32_000
+"""Elements; torch starts further threads from 32,768."""
 CONVERT_HINT = (
     "Pickle files can run code when they are opened. Convert it once, where you trust it: "
     "`torch.load(path, map_location='cpu', weights_only=True)`, take `state_dict` out of it if it is there, and write "
@@ -214,16 +216,32 @@ class TensorReader:
         flat = torch.frombuffer(self._maps[info.path], dtype=info.dtype, count=count, offset=info.start)
         return flat.view(info.shape)
 
-    def read(self, name: str) -> Tensor:
-        """Return the tensor in memory of its own: file pages never count as this process's memory."""
+    def read(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
+        """Return the tensor in memory of its own, as `dtype` where given.
+
+        File pages never count as this process's memory, and a change of dtype needs no second copy.
+        """
         info = self.header.tensors[name]
-        raw = torch.empty(info.stop - info.start, dtype=torch.uint8)
-        target, file = memoryview(raw.numpy().data), self._file(info.path)
-        file.seek(info.start)
-        done = 0
+        self._file(info.path).seek(info.start)
+        if dtype is None or dtype == info.dtype:
+            raw = torch.empty(info.stop - info.start, dtype=torch.uint8)
+            self._fill(info, memoryview(raw.numpy().data))
+            return raw.view(info.dtype).view(info.shape)
+        result = torch.empty(math.prod(info.shape), dtype=dtype)
+        buffer = torch.empty(_PIECE * info.dtype.itemsize, dtype=torch.uint8)
+        stored, target = buffer.view(info.dtype), memoryview(buffer.numpy().data)
+        # Pieces this small are converted by one thread while they are in its cache: a load shares the machine with
+        # work that runs, and waiting for a second thread for each tensor costs more than it converts.
+        for first in range(0, result.numel(), _PIECE):
+            part = result[first : first + _PIECE]
+            self._fill(info, target[: part.numel() * info.dtype.itemsize])
+            part.copy_(stored[: part.numel()])
+        return result.view(info.shape)
+
+    def _fill(self, info: TensorInfo, target: memoryview) -> None:
+        file, done = self._file(info.path), 0
         while done < len(target):
             count = file.readinto(target[done:])
             if not count:
                 raise _bad(info.path, "it ended early while it was read", "Was it being replaced?")
             done += count
-        return raw.view(info.dtype).view(info.shape)
