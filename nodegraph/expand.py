@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 from nodegraph.errors import NodeError, Problem
-from nodegraph.fingerprint import Fingerprinter, digest
+from nodegraph.fingerprint import Fingerprinter, digest, topological
 from nodegraph.graph import Binder, BoundNode, Entry, Graph
 from nodegraph.node import OutputSpec, Ref, Subgraph
 from nodegraph.sockets import assignable
-from nodegraph.task import Items, Promise, Scope, State, Task
+from nodegraph.task import Expansion, Items, Promise, Scope, State, Task
 
 _OUTER = "outer node "
 """What an outer node's id starts with among the links of an expansion, so that no local id hides it."""
@@ -128,7 +128,7 @@ class Expander:
         volatile = task.volatile or any(found.volatile for found in scope.outer.values())
         prefix = child_prefix(task.id, item, items)
         fresh = set()
-        for order, local in enumerate(graph.order):
+        for order, local in enumerate(topological(graph)):
             node = replace(graph.nodes[local], id=prefix + local)
             values.local = local
             key, never = self._fingerprinter.of_node(node, keys, values)
@@ -202,6 +202,15 @@ def child_prefix(parent: str, item: int, items: int) -> str:
         return prefix
     root = parent.partition(":")[0]
     return f"{root}:~{hashlib.sha256(prefix.encode('utf-8', 'replace')).hexdigest()[:16]}:"
+
+
+def expanded_key(task: Task, expansion: Expansion) -> bytes:
+    """The key of the outputs of a node whose own key does not tell them: that of the nodes that they come from."""
+    parts: list[bytes | str | int] = ["expanded", task.key]
+    for result in expansion.items:
+        for found in result.values:
+            parts += [found.task.key, found.index] if type(found) is Promise else ["value"]
+    return digest(*parts)
 
 
 def depends_on(start: Task, target: Task, find: FindTask) -> bool:

@@ -103,7 +103,7 @@ class Fingerprinter:
         volatile: set[str] = set()
         problems: list[Problem] = []
         nodes = graph.nodes
-        for node_id in _topological(graph):
+        for node_id in topological(graph):
             node = nodes[node_id]
             try:
                 key, fresh = self.of_node(node, keys)
@@ -314,13 +314,13 @@ def _path_identity(path: Path) -> bytes:
         raise NodeError(f"cannot read {path}: {error.strerror or error}.", code="cannot_read") from error
 
 
-def _topological(graph: Graph) -> list[str]:
+def topological(graph: Graph) -> list[str]:
     """Every node after all that feed it; a document that is in such an order already is taken as it is."""
     done: set[str] = set()
     nodes = graph.nodes
     for node_id, node in nodes.items():
         for source, _ in node.links.values():
-            if source not in done:
+            if source not in done and source in nodes:
                 return list(graph.order)
         done.add(node_id)
     return list(nodes)

@@ -75,6 +75,8 @@ class Run(Scheduler):
         outputs = merged(task.spec, values, mapped)
         ui = merged_ui(results) if results else {}
         task.seconds = seconds
+        if any(source.lazy and source.task.untold for source in task.sources):
+            task.volatile = True
         self._store(task, outputs, ui, task.parents)
         if lane is not None and lane.name == "device":
             # Models may have grown while the node ran: cheap values make room for them.

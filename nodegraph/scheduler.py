@@ -21,7 +21,7 @@ from nodegraph.events import (
     NodeFinished,
     NodeSkipped,
 )
-from nodegraph.expand import Expander
+from nodegraph.expand import Expander, expanded_key
 from nodegraph.failures import problem_of
 from nodegraph.fingerprint import Fingerprinter
 from nodegraph.graph import Binder
@@ -81,11 +81,8 @@ class Scheduler:
         self._reported: set[str] = set()
         self._done: list[Task] = []
         self._started = time.perf_counter()
-        self._expander = Expander(
-            Binder(registry, runtime.folders), Fingerprinter(runtime, plan.graph), self.find
-        )
-        # A host value needs no moving where the host is the device.
-        self._on_host = runtime.device == "cpu"
+        self.fingerprinter = Fingerprinter(runtime, plan.graph)
+        self._expander = Expander(Binder(registry, runtime.folders), self.fingerprinter, self.find)
 
     def start(self) -> None:
         """Ask for the targets; everything else follows."""
@@ -209,15 +206,15 @@ class Scheduler:
         """Take over the result of a task with the same key. Lock held."""
         task.outputs, task.ui, task.state = twin.outputs, twin.ui, State.DONE
         task.tainted, task.held = twin.tainted, True
+        task.key, task.late, task.volatile = twin.key, twin.late, twin.volatile
         self._show(task)
         self.stream.emit(NodeCached(task.id, "host", task.ui))
 
     def _recall(self, task: Task, settled: list[Task]) -> bool:
         """Take a task's result from the cache, on a lane where that takes time. Lock held."""
-        tier = self.cache.peek(task.key)
-        if tier is None:
+        if self.cache.peek(task.key) is None:
             return False
-        if tier == "disk" or (tier == "host" and not self._on_host):
+        if not self.cache.at_hand(task.key):
             task.state = State.READY
             self.active += 1
             self.lanes.push("io", task.rank, self._load, task)
@@ -285,19 +282,21 @@ class Scheduler:
                 task.missing += 1
                 source.waiters.append(task)
                 stack.append(source)
-        if not task.missing:
-            self._ready(task)
+        if not task.missing and self._ready(task):
+            settled.append(task)
 
     def _claim(self, task: Task, source: Task) -> None:
         """Keep a source's values until `task` is settled. Lock held."""
         source.uses += 1
         task.claims.append(source)
 
-    def _ready(self, task: Task) -> None:
-        """Everything that the task needs is there. Lock held."""
+    def _ready(self, task: Task) -> bool:
+        """Everything that the task needs is there; returns whether its result is too. Lock held."""
         if self.cancelling:
             self.cut_short = True
-            return
+            return False
+        if any(not source.lazy and source.task.untold for source in task.sources) and self._rekey(task):
+            return True
         task.state = State.READY
         self.active += 1
         if task.spec.is_async:
@@ -305,6 +304,28 @@ class Scheduler:
         else:
             assert self.call_sync is not None
             self.lanes.push(task.spec.lane, task.rank, self.call_sync, task)
+        return False
+
+    def _rekey(self, task: Task) -> bool:
+        """Give a task the key that its sources' late keys make; returns whether its result is held. Lock held."""
+        task.late = True
+        task.volatile = task.volatile or any(
+            not source.lazy and source.task.volatile for source in task.sources
+        )
+        if task.volatile:
+            return False
+        keys = {task.node.links[source.name][0]: source.task.key for source in task.sources}
+        try:
+            task.key, fresh = self.fingerprinter.of_node(
+                task.node, keys, lambda found: task.value_keys[id(found)]
+            )
+        except NodeError:
+            fresh = True
+        task.volatile = fresh
+        held = None if fresh else self.cache.get(task.key, pin=True)
+        if held is not None:
+            self._recalled(task, held)
+        return held is not None
 
     def _begin_async(self, task: Task) -> None:
         """On the loop."""
@@ -349,8 +370,13 @@ class Scheduler:
         outputs = merged(task.spec, values, expansion.mapped)
         ui = merged_ui(expansion.items)
         children = [child for scope in expansion.scopes for child in scope.tasks.values()]
+        task.tainted = task.tainted or any(scope.outer for scope in expansion.scopes)
         task.tainted = task.tainted or any(child.tainted for child in children)
-        if not task.tainted:
+        if task.tainted:
+            task.late = True
+            task.volatile = task.volatile or any(child.volatile for child in children)
+            task.key = expanded_key(task, expansion)
+        else:
             keys = {claim.key for claim in task.claims} | {source.task.key for source in task.sources}
             self._store(task, outputs, ui, tuple(keys))
         task.outputs, task.ui, task.state = outputs, ui, State.DONE
@@ -404,8 +430,7 @@ class Scheduler:
         if waiter.expansion is not None:
             self._close_expansion(waiter)
             return True
-        self._ready(waiter)
-        return False
+        return self._ready(waiter)
 
     def _release(self, claims: list[Task]) -> None:
         """Give up claims; values that nobody claims are dropped. Lock held."""

@@ -91,8 +91,8 @@ class Session:
             roots = self.registry.model_roots if isinstance(self.registry, Registry) else ()
             runtime = Runtime(default_folders(pack_roots=roots), device="auto")
         self.runtime = runtime
-        self.cache = cache if cache is not None else Cache.for_runtime(runtime)
         self.resources = Resources(runtime)
+        self.cache = cache if cache is not None else Cache.for_runtime(runtime, self.resources)
 
     @property
     def problems(self) -> tuple[Problem, ...]:

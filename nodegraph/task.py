@@ -65,6 +65,7 @@ class Task:
         "expansion",
         "held",
         "key",
+        "late",
         "lazy_errors",
         "missing",
         "node",
@@ -110,7 +111,9 @@ class Task:
         self.expansion: Expansion | None = None
         self.twin: Task | None = None
         self.tainted = volatile
-        """Its result depends on more than an expanding node's key says, so that node's is not kept."""
+        """Its result depends on more than an expanding node's key says, or shows something each time."""
+        self.late = False
+        """Its key became known only in the run: it is, or depends on, an expansion that the first key does not tell."""
         self.value_keys: Mapping[int, bytes] = {}
         """Keys of the values among the literals of a node of an expansion, by identity."""
         self.pinned = False
@@ -129,6 +132,11 @@ class Task:
         self.node = replace(self.node, literals={}, extra={})
         self.value_keys = {}
         self.spent = True
+
+    @property
+    def untold(self) -> bool:
+        """Whether what uses it cannot go by the key that it was planned with."""
+        return self.late or self.volatile
 
     @property
     def parents(self) -> tuple[bytes, ...]:
@@ -310,14 +318,14 @@ def fitted(spec: InputSpec | None, found: Any) -> Any:
 def result_of(spec: NodeSpec, returned: Any) -> Result:
     """A returned value as one value for each declared output. Raises NodeError where its shape is another."""
     ui: Mapping[str, tuple[Any, ...]] = {}
-    if type(returned) is Subgraph:
-        if len(returned.outputs) != len(spec.outputs):
-            raise _arity(spec, len(returned.outputs), "its sub-graph has")
-        return Result((), ui, returned)
     if type(returned) is Shown:
         ui, returned = returned.ui, returned.values
         if returned is None and spec.outputs:
             raise _arity(spec, 0, "it returned only what it shows, with")
+    if type(returned) is Subgraph:
+        if len(returned.outputs) != len(spec.outputs):
+            raise _arity(spec, len(returned.outputs), "its sub-graph has")
+        return Result((), ui, returned)
     if type(returned) is Block:
         return Result((returned,) * len(spec.outputs), ui)
     outputs = spec.outputs

@@ -81,6 +81,13 @@ class Cache:
             return None
         return tier
 
+    def at_hand(self, key: bytes) -> bool:
+        """Whether `get` would give the result at once: it lies where it was made."""
+        if key in self._device.entries:
+            return True
+        entry = self._host.entries.get(key)
+        return entry is not None and (not entry.homes or entry.homes == ("cpu",))
+
     def get(self, key: bytes, *, pin: bool = False) -> Held | None:
         """A result, its blocks back on the devices where they were made; None where it is not held.
 
