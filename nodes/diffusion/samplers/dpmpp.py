@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -16,6 +15,7 @@ from nodes.diffusion.samplers.steps import (
     evaluate_with_uncond,
     flow_ancestral,
     intervals,
+    scalar,
 )
 
 # The first inner stage of a flow that starts from pure noise, whose logarithm has no middle.
@@ -44,9 +44,10 @@ def dpmpp_2s_ancestral(
         if down == 0.0:
             x = x + derivative(x, sigma, x0) * (down - sigma)
         else:
-            middle = math.sqrt(sigma * down)
-            x0 = denoise(_towards(x, x0, middle / sigma), middle)
-            x = _towards(x, x0, down / sigma)
+            start, end = _time(sigma), _time(down)
+            middle = start + 0.5 * (end - start)
+            x0 = denoise(_towards(x, x0, start, middle), float(middle.neg().exp()))
+            x = _towards(x, x0, start, end)
         if sigma_next > 0.0:
             x = x + noise(sigma, sigma_next) * (s_noise * up)
     return x
@@ -69,19 +70,19 @@ def _dpmpp_2s_ancestral_flow(
             continue
         down, scale, renoise = flow_ancestral(sigma, sigma_next, eta)
         middle = _flow_middle(sigma, down)
-        x0 = denoise(_towards(x, x0, middle / sigma), middle)
-        x = _towards(x, x0, down / sigma)
+        x0 = denoise(_flow_towards(x, x0, middle / scalar(sigma)), float(middle))
+        x = _flow_towards(x, x0, scalar(down) / scalar(sigma))
         if eta > 0:
             x = x * scale + noise(sigma, sigma_next) * (s_noise * renoise)
     return x
 
 
-def _flow_middle(sigma: float, down: float) -> float:
+def _flow_middle(sigma: float, down: float) -> Tensor:
+    """Return the level half way in the logarithm of the signal-to-noise ratio."""
     if sigma == 1.0:
-        return _FLOW_FIRST_STAGE
-    # Half way in the logarithm of the signal-to-noise ratio is the geometric mean of the ratio.
-    ratio = math.sqrt((1.0 - sigma) / sigma * (1.0 - down) / down)
-    return 1.0 / (1.0 + ratio)
+        return scalar(_FLOW_FIRST_STAGE)
+    start, end = (((1 - level) / level).log() for level in (scalar(sigma), scalar(down)))
+    return 1 / ((start + 0.5 * (end - start)).exp() + 1)
 
 
 def dpmpp_2s_ancestral_cfg_pp(
@@ -105,11 +106,12 @@ def dpmpp_2s_ancestral_cfg_pp(
         if down == 0.0:
             x = x0 + derivative(x, sigma, uncond) * down
         else:
-            middle = math.sqrt(sigma * down)
-            inner = (x + (x0 - uncond)) * (middle / sigma) + x0 * (1.0 - middle / sigma)
-            x0_middle, uncond = denoise.with_uncond(inner, middle)
+            start, end = _time(sigma), _time(down)
+            middle = start + 0.5 * (end - start)
+            inner = _towards(x + (x0 - uncond), x0, start, middle)
+            x0_middle, uncond = denoise.with_uncond(inner, float(middle.neg().exp()))
             # The shift pairs the first guided x0 with the inner stage's unconditional one.
-            x = (x + (x0 - uncond)) * (down / sigma) + x0_middle * (1.0 - down / sigma)
+            x = _towards(x + (x0 - uncond), x0_middle, start, end)
         if sigma_next > 0.0:
             x = x + noise(sigma, sigma_next) * (s_noise * up)
     return x
@@ -125,8 +127,8 @@ def dpmpp_2m(
         target = x0
         if previous is not None and sigma_next != 0.0:
             weight = _extrapolation(sigmas[index - 1], sigma, sigma_next)
-            target = x0 * (1.0 + weight) - previous * weight
-        x = _towards(x, target, sigma_next / sigma)
+            target = x0 * (1 + weight) - previous * weight
+        x = _towards(x, target, _time(sigma), _time(sigma_next))
         previous = x0
     return x
 
@@ -138,21 +140,31 @@ def dpmpp_2m_cfg_pp(
     previous: Tensor | None = None
     for index, sigma, sigma_next in intervals(sigmas):
         x0, uncond = evaluate_with_uncond(denoise, x, sigmas, index, on_step)
-        ratio = sigma_next / sigma
-        shift = uncond * -ratio
+        back = _time(sigma) - _time(sigma_next)
+        shift = uncond * -back.exp()
         if previous is not None and sigma_next != 0.0:
             weight = _extrapolation(sigmas[index - 1], sigma, sigma_next)
-            shift = shift + (x0 - previous) * ((1.0 - ratio) * weight)
-        x = x0 + shift + x * ratio
+            shift = shift - (x0 - previous) * (back.expm1() * weight)
+        x = x0 + shift + x * back.exp()
         previous = uncond
     return x
 
 
-def _towards(x: Tensor, x0: Tensor, ratio: float) -> Tensor:
+def _time(sigma: float) -> Tensor:
+    return scalar(sigma).log().neg()
+
+
+def _towards(x: Tensor, x0: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    """Return the state on the line from `x` to `x0` that belongs to the time `end`, minus log sigma."""
+    return x * (end.neg().exp() / start.neg().exp()) - x0 * (start - end).expm1()
+
+
+def _flow_towards(x: Tensor, x0: Tensor, ratio: Tensor) -> Tensor:
     """Return the state on the line from `x` to `x0` where `ratio` of the noise is left."""
-    return x * ratio + x0 * (1.0 - ratio)
+    return x * ratio + x0 * (1 - ratio)
 
 
-def _extrapolation(before: float, sigma: float, sigma_next: float) -> float:
+def _extrapolation(before: float, sigma: float, sigma_next: float) -> Tensor:
     """Return the weight of the last change of x0: half this step's width over the last's, in log sigma."""
-    return 0.5 * math.log(sigma / sigma_next) / math.log(before / sigma)
+    last, width = _time(sigma) - _time(before), _time(sigma_next) - _time(sigma)
+    return 1 / (2 * (last / width))

@@ -6,7 +6,6 @@ of the papers; `s_noise` scales the noise.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -20,7 +19,7 @@ from nodes.diffusion.samplers.steps import (
     half_log_snr,
     intervals,
     noise_to_signal,
-    root,
+    scalar,
     sigma_between,
     signal_scale,
     within_snr_range,
@@ -82,7 +81,7 @@ def dpmpp_2m_sde(
         raise ValueError(f"dpmpp_2m_sde takes solver_type midpoint or heun, not {solver_type!r}.")
     sigmas = within_snr_range(sigmas, denoise.parametrisation)
     previous: Tensor | None = None
-    last_width = 0.0
+    last_width = scalar(0.0)
     for index, sigma, sigma_next in intervals(sigmas):
         x0 = evaluate(denoise, x, sigmas, index, on_step)
         if sigma_next == 0.0:
@@ -92,7 +91,7 @@ def dpmpp_2m_sde(
         x = step.first_order(x, x0)
         if previous is not None:
             weight = step.phi_2 if solver_type == "heun" else 0.5 * step.phi_1
-            x = x + (x0 - previous) * (step.scale * weight * step.width / last_width)
+            x = x + (x0 - previous) * (step.scale * weight * (1 / (last_width / step.width)))
         x = step.renoised(x, noise, s_noise)
         previous, last_width = x0, step.width
     return x
@@ -126,7 +125,7 @@ def dpmpp_3m_sde(
     """Take multistep steps of third order, of lower order at the start."""
     sigmas = within_snr_range(sigmas, denoise.parametrisation)
     known: list[Tensor] = []
-    widths: list[float] = []
+    widths: list[Tensor] = []
     for index, sigma, sigma_next in intervals(sigmas):
         x0 = evaluate(denoise, x, sigmas, index, on_step)
         if sigma_next == 0.0:
@@ -147,33 +146,34 @@ def dpmpp_3m_sde(
 
 
 class _SDEStep:
-    """The coefficients of one step of the reverse SDE."""
+    """The coefficients of one step of the reverse SDE, as float32 scalars."""
 
     def __init__(self, denoise: Denoiser, sigma: float, sigma_next: float, eta: float) -> None:
         scheme = denoise.parametrisation
-        self.width = half_log_snr(sigma_next, scheme) - half_log_snr(sigma, scheme)
-        self.scale = signal_scale(sigma_next, scheme)
+        start, end = scalar(half_log_snr(sigma, scheme)), scalar(half_log_snr(sigma_next, scheme))
+        self.width = end - start
+        self.scale = scalar(sigma_next) * end.exp()
         self._sigma, self._sigma_next, self._eta = sigma, sigma_next, eta
-        self._stretched = self.width * (eta + 1.0)
+        self._stretched = self.width * (eta + 1)
 
     @property
-    def phi_1(self) -> float:
-        return -math.expm1(-self._stretched)
+    def phi_1(self) -> Tensor:
+        return -(-self._stretched).expm1()
 
     @property
-    def phi_2(self) -> float:
-        return math.expm1(-self._stretched) / self._stretched + 1.0
+    def phi_2(self) -> Tensor:
+        return (-self._stretched).expm1() / self._stretched + 1
 
     @property
-    def phi_3(self) -> float:
+    def phi_3(self) -> Tensor:
         return self.phi_2 / self._stretched - 0.5
 
     def first_order(self, x: Tensor, x0: Tensor) -> Tensor:
-        decay = self._sigma_next / self._sigma * math.exp(-self.width * self._eta)
+        decay = scalar(self._sigma_next) / scalar(self._sigma) * (-self.width * self._eta).exp()
         return x * decay + x0 * (self.scale * self.phi_1)
 
     def renoised(self, x: Tensor, noise: StepNoise, s_noise: float) -> Tensor:
         if self._eta <= 0 or s_noise <= 0:
             return x
-        up = self._sigma_next * root(-math.expm1(-2.0 * self.width * self._eta))
-        return x + noise(self._sigma, self._sigma_next) * (up * s_noise)
+        up = (-(-2 * self.width * self._eta).expm1()).clamp(min=0).sqrt()
+        return x + noise(self._sigma, self._sigma_next) * self._sigma_next * up * s_noise
