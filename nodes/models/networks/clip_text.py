@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nodes.models.networks.layers import LayerNorm, Linear, attend
+from nodes.models.networks.layers import Embedding, LayerNorm, Linear, attend
 
 
 class Attention(nn.Module):
@@ -73,8 +73,8 @@ class ClipText(nn.Module):
             {
                 "embeddings": nn.ModuleDict(
                     {
-                        "token_embedding": nn.Embedding(vocabulary, width),
-                        "position_embedding": nn.Embedding(positions, width),
+                        "token_embedding": Embedding(vocabulary, width),
+                        "position_embedding": Embedding(positions, width),
                     }
                 ),
                 "encoder": nn.ModuleDict(
