@@ -293,7 +293,7 @@ def test_without_node_types_it_cannot_be_read() -> None:
         Workflow.from_data(ui(LOADER, SAMPLER, SHOW))
 
 
-JUNK = (
+JUNK: st.SearchStrategy[Any] = (
     st.none()
     | st.integers(-2, 9)
     | st.text(max_size=3)
