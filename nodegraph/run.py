@@ -256,7 +256,7 @@ class Run(Scheduler):
 
     async def on_lane(self, node_id: str, lane: Lane, function: Callable[..., T], args: tuple[Any, ...]) -> T:
         """Run a function on a lane and wait for it."""
-        job: LaneJob[T] = LaneJob(self.loop, function, args)
+        job: LaneJob[T] = LaneJob(self.loop, self.check, function, args)
         with self.lock:
             if self.cancelling:
                 raise Cancelled("the run was cancelled")

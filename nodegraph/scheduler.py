@@ -337,7 +337,15 @@ class Scheduler:
             return
         coroutine = self.loop.create_task(self.call_async(task), name=f"nodegraph-{task.id}")
         self.coroutines.add(coroutine)
-        coroutine.add_done_callback(self.coroutines.discard)
+        coroutine.add_done_callback(self._ended_async)
+
+    def _ended_async(self, coroutine: asyncio.Task[None]) -> None:
+        """On the loop. A coroutine that was cancelled before its first step could not say so itself."""
+        self.coroutines.discard(coroutine)
+        if coroutine.cancelled():
+            with self.lock:
+                self.cut_short = True
+                self._leave(None)
 
     def _store(
         self,

@@ -201,10 +201,15 @@ class LaneJob(Generic[T]):
     """Blocking work of an async node, for a lane; `future` gets what it returns or raises."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, function: Callable[..., T], args: tuple[Any, ...]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        check: Callable[[], None],
+        function: Callable[..., T],
+        args: tuple[Any, ...],
     ) -> None:
         self.future: asyncio.Future[T] = loop.create_future()
         self._loop = loop
+        self._check = check
         self._function = function
         self._args = args
 
@@ -213,6 +218,7 @@ class LaneJob(Generic[T]):
         if self.future.cancelled():
             return
         try:
+            self._check()
             found = self._function(*self._args)
         except BaseException as error:
             failure = RuntimeError(repr(error)) if isinstance(error, StopIteration) else error

@@ -337,7 +337,10 @@ async def test_wrong_outputs_of_a_sub_graph_say_what_is_wrong(
 ) -> None:
     @node("Wrong", category="test")
     def wrong() -> float:
-        nodes = {"1": ("ToyFloat", {"value": 1}), "2": ("ToyText", {"text": "x"})}
+        nodes: dict[str, tuple[str, dict[str, Any]]] = {
+            "1": ("ToyFloat", {"value": 1}),
+            "2": ("ToyText", {"text": "x"}),
+        }
         return Subgraph(nodes, outputs)  # type: ignore[return-value]
 
     more(bench, wrong)
