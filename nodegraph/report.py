@@ -161,6 +161,10 @@ class Bars:
             return
         self._describe()
 
+    def refresh(self) -> None:
+        """Draw now."""
+        self._progress.refresh()
+
     def _step(self, event: NodeProgress) -> None:
         task = self._steps.get(event.node)
         if task is None:
