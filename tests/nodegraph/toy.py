@@ -341,7 +341,7 @@ def toy_random(ctx: Context) -> float:
 
 @node("ToyModulo", category="toy/control", identity=lambda x, modulus: str(x % modulus).encode())
 def toy_modulo(x: Annotated[int, Range(0, 1000)] = 0, modulus: Annotated[int, Range(1, 10)] = 2) -> int:
-    """x modulo `modulus`, which is all that its key knows of x."""
+    """x modulo `modulus`; its identity adds nothing to what its inputs say."""
     return x % modulus
 
 
