@@ -187,4 +187,4 @@ class Bars:
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         total = self._progress.tasks[0].total or 0
         done = min(len(self._counted), total)
-        self._progress.update(self._all, completed=done, description=shown or "nodes")
+        self._progress.update(self._all, completed=done, description=f"nodes: {shown}" if shown else "nodes")
