@@ -64,12 +64,15 @@ def naive(prompt: Prompt) -> dict[str, Value]:
     values: dict[str, Value] = {}
     for name, found in prompt.items():
         kind, inputs = found["class_type"], found["inputs"]
-        given = {key: values[item[0]] if isinstance(item, list) else item for key, item in inputs.items()}
+        given: dict[str, Any] = {
+            key: values[item[0]] if isinstance(item, list) else item for key, item in inputs.items()
+        }
         if kind == "ToyFloat":
             values[name] = float(given["value"])
         elif kind == "ToySum":
             items = given["items"]
-            values[name] = float(sum(items if isinstance(items, tuple) else (items,)))
+            listed: tuple[float, ...] = items if isinstance(items, tuple) else (items,)
+            values[name] = float(sum(listed))
         elif kind == "ToySwitch":
             chosen = given["if_true"] if given["flag"] else given["if_false"]
             if isinstance(chosen, tuple) and len(chosen) != 1:

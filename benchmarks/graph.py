@@ -1,0 +1,160 @@
+"""What the engine itself costs: chains, branches and loops of trivial nodes, first and unchanged.
+
+Prints one JSON object with the environment it ran in. `first` and `unchanged` are seconds from the parsed
+document to the last event (bind, keys, plan, run), the best of several; `_cpu` is the processor time of that run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from nodegraph.cache import Cache
+from nodegraph.events import RunFinished
+from nodegraph.execute import execute
+from nodegraph.fingerprint import fingerprint
+from nodegraph.folders import Folders
+from nodegraph.graph import bind
+from nodegraph.node import GraphBuilder, Runtime, Shown, node
+from nodegraph.plan import plan
+from nodegraph.registry import Registry
+from nodegraph.workflow import Workflow
+
+Prompt = dict[str, dict[str, Any]]
+
+
+@node("Start", category="benchmark")
+def start(value: int = 0) -> float:
+    """A number."""
+    return float(value)
+
+
+@node("Step", category="benchmark")
+def step(x: float, add: float = 1.0) -> float:
+    """x + add."""
+    return x + add
+
+
+@node("Loop", category="benchmark")
+def loop(x: float, count: int = 1) -> float:
+    """Adds 1 `count` times, one expansion a turn."""
+    if count == 0:
+        return x
+    g = GraphBuilder()
+    return g.build(g.node("Loop", x=g.node("Step", x=x), count=count - 1))  # type: ignore[return-value]
+
+
+@node("Show", category="benchmark", output=True)
+def show(x: float) -> Shown:
+    """Shows a number."""
+    return Shown({"text": (str(x),)})
+
+
+REGISTRY = Registry.of(start, step, loop, show)
+
+
+def of(class_type: str, **inputs: Any) -> dict[str, Any]:
+    """A node of a prompt."""
+    return {"class_type": class_type, "inputs": inputs}
+
+
+def chain(length: int) -> Prompt:
+    """Nodes in a row."""
+    prompt = {"0": of("Start")}
+    prompt |= {str(i): of("Step", x=[str(i - 1), 0]) for i in range(1, length - 1)}
+    return prompt | {"show": of("Show", x=[str(length - 2), 0])}
+
+
+def branches(count: int) -> Prompt:
+    """One node that feeds many outputs."""
+    prompt = {"start": of("Start")}
+    for i in range(count):
+        prompt[f"step{i}"] = of("Step", x=["start", 0], add=i)
+        prompt[f"show{i}"] = of("Show", x=[f"step{i}", 0])
+    return prompt
+
+
+def turns(count: int) -> Prompt:
+    """A loop of expansions."""
+    return {"loop": of("Loop", x=0, count=count), "show": of("Show", x=["loop", 0])}
+
+
+async def once(workflow: Workflow, runtime: Runtime, cache: Cache) -> tuple[float, float]:
+    """(seconds, processor seconds) of one run, from the document to its last event."""
+    begun, cpu = time.perf_counter(), time.process_time()
+    graph = bind(workflow, REGISTRY, runtime.folders)
+    planned = plan(graph, fingerprint(graph, runtime), cache)
+    last = None
+    async for event in execute(planned, REGISTRY, runtime, cache):
+        last = event
+    spent = time.perf_counter() - begun, time.process_time() - cpu
+    assert isinstance(last, RunFinished), last
+    assert last.status == "success", last.problems
+    return spent
+
+
+def measure(prompt: Prompt, nodes: int, runtime: Runtime, tries: int) -> dict[str, float]:
+    """The best of `tries` runs with an empty cache, and of as many with a full one."""
+    workflow = Workflow.from_data(prompt)
+    first, unchanged = [], []
+    for _ in range(tries):
+        cache = Cache()
+        first.append(asyncio.run(once(workflow, runtime, cache)))
+        unchanged.append(asyncio.run(once(workflow, runtime, cache)))
+    found: dict[str, float] = {"nodes": nodes}
+    for name, runs in (("first", first), ("unchanged", unchanged)):
+        seconds, cpu = min(runs)
+        found[name] = round(seconds, 5)
+        found[f"{name}_cpu"] = round(cpu, 5)
+        found[f"{name}_us_per_node"] = round(seconds / nodes * 1e6, 2)
+    return found
+
+
+def environment() -> dict[str, Any]:
+    """Where this ran."""
+    model = platform.processor()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
+        model = next(
+            (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model
+        )
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "load": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in ("nodegraph", "networkx")},
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    cases: list[tuple[str, Callable[[int], Prompt], int, int, int]] = [
+        ("chain_100", chain, 100, 100, 7),
+        ("chain_300", chain, 300, 300, 7),
+        ("chain_1000", chain, 1_000, 1_000, 7),
+        ("chain_10000", chain, 10_000, 10_000, 3),
+        ("branches_300", branches, 300, 601, 7),
+        ("loop_10000", turns, 10_000, 20_002, 1),
+    ]
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        runtime = Runtime(Folders((root,), root, root, root))
+        results = {
+            label: measure(make(size), nodes, runtime, tries) for label, make, size, nodes, tries in cases
+        }
+    print(json.dumps({"benchmark": "graph", "environment": environment(), "results": results}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
