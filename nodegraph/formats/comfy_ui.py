@@ -60,14 +60,14 @@ def from_ui(data: Json, registry: Mapping[str, NodeSpec] | None, name: str) -> W
         refuse(f"{name} is in ComfyUI's UI format, which can be read only where node types are known.")
     try:
         reader = _Reader(data, registry, name)
-        prompt = reader.prompt()
+        prompt, layout = reader.prompt(), reader.layout()
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         refuse(
             f"{name} looks like ComfyUI's UI format, but is malformed: {type(error).__name__}: {error}.",
             code="invalid_prompt",
         )
     document: dict[str, Any] = {"prompt": prompt}
-    document |= {key: value for key, value in reader.layout().items() if value}
+    document |= {key: value for key, value in layout.items() if value}
     document["extra_data"] = {"extra_pnginfo": {"workflow": data}}
     return Workflow.from_data(document, registry, name=name)
 

@@ -306,7 +306,12 @@ JUNK: st.SearchStrategy[Any] = (
 @given(st.data())
 def test_a_malformed_file_gives_a_workflow_or_a_validation_error(data: st.DataObject) -> None:
     graph = copy.deepcopy(nested())
-    places: list[Any] = [graph, *graph["nodes"], *graph["definitions"]["subgraphs"], *INNER["nodes"]]
+    places: list[Any] = [
+        graph,
+        *graph["nodes"],
+        *graph["definitions"]["subgraphs"],
+        *graph["definitions"]["subgraphs"][0]["nodes"],
+    ]
     for _ in range(data.draw(st.integers(1, 3))):
         place = data.draw(st.sampled_from(places))
         place[data.draw(st.sampled_from(sorted(place)))] = data.draw(JUNK)
