@@ -146,7 +146,7 @@ def _parse(path: Path, header: Any, begin: int, size: int) -> TensorHeader:
         try:
             shape = tuple(int(length) for length in entry["shape"])
             first, last = (int(offset) for offset in entry["data_offsets"])
-            code = entry["dtype"]
+            code = str(entry["dtype"])
         except (KeyError, TypeError, ValueError) as error:
             raise _bad(path, f"the header's entry of tensor {name!r} is malformed", damaged) from error
         if code not in DTYPES:
