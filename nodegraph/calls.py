@@ -12,9 +12,11 @@ from nodegraph.context import RunContext
 from nodegraph.errors import Cancelled
 from nodegraph.failures import is_out_of_memory
 from nodegraph.lanes import OneLane
+from nodegraph.mapping import arguments_of, lazy_value, many_value
 from nodegraph.node import Block, Lazy
 from nodegraph.run import Run
-from nodegraph.task import Result, Source, Task, arguments_of, lazy_value, many_value, result_of
+from nodegraph.shape import result_of
+from nodegraph.task import Result, Source, Task
 
 
 class Caller:
@@ -35,7 +37,7 @@ class Caller:
 
     def _sync(self, task: Task, lane: OneLane) -> None:
         run = self._run
-        if run.token_or_closing():
+        if run.stopping():
             raise Cancelled("the run was cancelled")
         calls = arguments_of(task, _no_lazy)
         arguments = calls.arguments
@@ -48,7 +50,7 @@ class Caller:
                 run.report_block(task, given)
                 results.append(Result((Block(),) * len(task.spec.outputs)))
                 continue
-            if item and run.token_or_closing():
+            if item and run.stopping():
                 raise Cancelled("the run was cancelled")
             run.started(task, item, len(arguments))
             results.append(result_of(task.spec, self._call(task, given)))

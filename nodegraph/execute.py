@@ -51,5 +51,7 @@ async def execute(
         try:
             await run.close()
         finally:
+            run.let_go()
+            cache.trim()
             if own is not None:
                 own.close()

@@ -18,6 +18,7 @@ from nodegraph.events import (
 from nodegraph.expand import depends_on
 from nodegraph.graph import Graph
 from nodegraph.lanes import OneLane
+from nodegraph.mapping import merged, merged_ui, plain
 from nodegraph.node import Block, Lane, Resource
 from nodegraph.scheduler import Scheduler
 from nodegraph.task import (
@@ -31,9 +32,6 @@ from nodegraph.task import (
     Source,
     State,
     Task,
-    merged,
-    merged_ui,
-    plain,
 )
 
 T = TypeVar("T")
@@ -190,7 +188,7 @@ class Run(Scheduler):
             return
         with self.lock:
             self.stream.flush_progress(task.id)
-            if isinstance(error, (Cancelled, asyncio.CancelledError)) and self.token_or_closing():
+            if isinstance(error, (Cancelled, asyncio.CancelledError)) and self.stopping():
                 self.cut_short = True
                 self._release(task.claims)
                 task.claims = []
@@ -202,10 +200,6 @@ class Run(Scheduler):
                 self._fail(task, error)
                 self._settle(task)
             self._leave(lane)
-
-    def token_or_closing(self) -> bool:
-        """Whether the run is being cancelled."""
-        return self.token.cancelled or self.cancelling
 
     async def lazily(self, task: Task, source: Source) -> None:
         """Wait until a lazy input's upstream is done; raises its error. On the loop."""
@@ -244,11 +238,6 @@ class Run(Scheduler):
     def report(self, node_id: str, value: float, total: float, preview: Any) -> None:
         """Progress of a node."""
         self.stream.progress(node_id, value, total, preview)
-
-    def check(self) -> None:
-        """Raise Cancelled where the run is being stopped."""
-        if self.cancelling or self.token.cancelled:
-            raise Cancelled("the run was cancelled")
 
     def started(self, task: Task, item: int, items: int) -> None:
         """A call of a node begins."""

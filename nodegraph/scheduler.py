@@ -7,11 +7,11 @@ a chain of any length is a worklist.
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
+from nodegraph.activity import Activity
 from nodegraph.cache import Cache, Held
 from nodegraph.context import CancelToken
 from nodegraph.errors import NodeError, Problem
@@ -25,26 +25,21 @@ from nodegraph.expand import Expander, expanded_key
 from nodegraph.failures import problem_of
 from nodegraph.fingerprint import Fingerprinter
 from nodegraph.graph import Binder
-from nodegraph.lanes import Lanes, OneLane
-from nodegraph.node import NodeSpec, Resource, Runtime
+from nodegraph.lanes import OneLane
+from nodegraph.mapping import merged, merged_ui
+from nodegraph.node import NodeSpec, Runtime
 from nodegraph.plan import Plan
 from nodegraph.resources import Resources
-from nodegraph.stream import Stream
 from nodegraph.task import (
     Promise,
     Scope,
     Source,
     State,
     Task,
-    merged,
-    merged_ui,
 )
 
-T = TypeVar("T")
-R = TypeVar("R", bound=Resource)
 
-
-class Scheduler:
+class Scheduler(Activity):
     """The tasks of a run. `Lock held` in a docstring means that the caller holds the lock."""
 
     def __init__(
@@ -57,24 +52,13 @@ class Scheduler:
         token: CancelToken,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
+        super().__init__(token, loop)
         self.plan = plan
         self.runtime = runtime
         self.cache = cache
         self.resources = resources
-        self.token = token
-        self.loop = loop
-        self.lock = threading.RLock()
-        self.stream = Stream(loop)
-        self.stopped = asyncio.Event()
-        self.lanes = Lanes(self.lock, lambda: loop.call_soon_threadsafe(self.stopped.set))
         self.problems: list[Problem] = []
         self.shown: dict[str, Mapping[str, tuple[Any, ...]]] = {}
-        self.coroutines: set[asyncio.Task[None]] = set()
-        self.cancelling = False
-        self.cut_short = False
-        self.active = 0
-        self.call_async: Callable[[Task], Any] | None = None
-        self.call_sync: Callable[[Task, OneLane], None] | None = None
         self._scope = Scope(plan.graph.nodes)
         self._scopes = [self._scope]
         self._twins: dict[bytes, Task] = {}
@@ -94,46 +78,6 @@ class Scheduler:
             self._claim_lazy()
             self._demand(targets)
             self._leave(None)
-
-    def cancel(self) -> None:
-        """Stop: what has not started never does. On the loop."""
-        with self.lock:
-            if self.cancelling:
-                return
-            self.cancelling = True
-            for work, argument in self.lanes.clear():
-                self.cut_short = True
-                if work is self.call_sync or work == self._load:
-                    self.active -= 1
-                else:
-                    argument.give_up()
-            if not self.active:
-                self.stream.end()
-        for coroutine in tuple(self.coroutines):
-            coroutine.cancel()
-
-    async def close(self) -> None:
-        """Stop, and wait for running work and for the threads to end. On the loop."""
-        if self.active:
-            self.cancel()
-        interrupted: BaseException | None = None
-        while self.coroutines:
-            try:
-                await asyncio.wait(tuple(self.coroutines))
-            except asyncio.CancelledError as error:
-                interrupted = error
-        with self.lock:
-            self.lanes.close()
-        while not self.stopped.is_set():
-            try:
-                await self.stopped.wait()
-            except asyncio.CancelledError as error:
-                interrupted = error
-        self.lanes.join()
-        self._let_go()
-        self.cache.trim()
-        if interrupted is not None:
-            raise interrupted
 
     def find(self, scope: Scope, node_id: str) -> Task | None:
         """The task of a node of a scope, by the id that its siblings link to."""
@@ -327,26 +271,6 @@ class Scheduler:
             self._recalled(task, held)
         return held is not None
 
-    def _begin_async(self, task: Task) -> None:
-        """On the loop."""
-        assert self.call_async is not None
-        if self.cancelling:
-            with self.lock:
-                self.cut_short = True
-                self._leave(None)
-            return
-        coroutine = self.loop.create_task(self.call_async(task), name=f"nodegraph-{task.id}")
-        self.coroutines.add(coroutine)
-        coroutine.add_done_callback(self._ended_async)
-
-    def _ended_async(self, coroutine: asyncio.Task[None]) -> None:
-        """On the loop. A coroutine that was cancelled before its first step could not say so itself."""
-        self.coroutines.discard(coroutine)
-        if coroutine.cancelled():
-            with self.lock:
-                self.cut_short = True
-                self._leave(None)
-
     def _store(
         self,
         task: Task,
@@ -465,15 +389,8 @@ class Scheduler:
         if task.ui:
             self.shown[task.id] = task.ui
 
-    def _leave(self, lane: OneLane | None) -> None:
-        """One piece of work has ended; wake the lanes for what it made ready. Lock held."""
-        self.active -= 1
-        self.lanes.flush(lane)
-        if not self.active:
-            self.stream.end()
-
-    def _let_go(self) -> None:
-        """Drop every value that is left, so that nothing lives until the garbage collector comes round."""
+    def let_go(self) -> None:
+        """Drop every value that is left, so that none lives until the garbage collector comes round."""
         with self.lock:
             for scope in self._scopes:
                 for task in scope.tasks.values():
