@@ -377,6 +377,10 @@ class Pack:
     modules: tuple[str, ...]
     model_roots: tuple[Path, ...] = ()
     """Folders in ComfyUI's layout (`checkpoints/`, `vae/`...) that ship with the pack."""
+    settle: str | None = None
+    """`module:function`, called once when a session opens: takes its Runtime and returns it with `auto` settled.
+
+    The function raises NodeError for what is not there."""
 
 
 def _spec(function: Callable[..., Any], *, output_names: Sequence[str] | None, **facts: Any) -> NodeSpec:

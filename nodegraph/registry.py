@@ -14,8 +14,8 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any
 
-from nodegraph.errors import Problem
-from nodegraph.node import NodeSpec, Pack, spec_of
+from nodegraph.errors import NodeError, Problem, ValidationError
+from nodegraph.node import NodeSpec, Pack, Runtime, spec_of
 
 ENTRY_POINT_GROUP = "nodegraph.nodes"
 
@@ -51,6 +51,18 @@ class Registry(Mapping[str, NodeSpec]):
     def model_roots(self) -> tuple[Path, ...]:
         """Model folders that ship with the packs."""
         return tuple(root for pack in self.packs for root in pack.model_roots)
+
+    def settle(self, runtime: Runtime) -> Runtime:
+        """The runtime with what it leaves open settled by the packs. Raises ValidationError where that cannot be."""
+        for pack in self.packs:
+            if pack.settle is None:
+                continue
+            module, _, name = pack.settle.partition(":")
+            try:
+                runtime = getattr(importlib.import_module(module), name)(runtime)
+            except NodeError as error:
+                raise ValidationError(error.problem(None, None, None)) from error
+        return runtime
 
     @classmethod
     def of(cls, *functions: Callable[..., Any]) -> Registry:

@@ -77,7 +77,7 @@ class Session:
     """Runs workflows one after another, keeping results and models between them.
 
     Without arguments: every installed pack, `default_folders`, a device of the packs' choice. A context manager;
-    `close` gives up what the packs hold.
+    `close` gives up what the packs hold. Raises ValidationError for a device that is not there.
     """
 
     def __init__(
@@ -90,6 +90,8 @@ class Session:
         if runtime is None:
             roots = self.registry.model_roots if isinstance(self.registry, Registry) else ()
             runtime = Runtime(default_folders(pack_roots=roots), device="auto")
+        if isinstance(self.registry, Registry):
+            runtime = self.registry.settle(runtime)
         self.runtime = runtime
         self.resources = Resources(runtime)
         self.cache = cache if cache is not None else Cache.for_runtime(runtime, self.resources)

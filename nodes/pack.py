@@ -27,5 +27,6 @@ PACK = Pack(
         "nodes.stable_diffusion.text",
         "nodes.stable_diffusion.vae",
     ),
+    settle="nodes.models.settling:settle",
     model_roots=(Path(__file__).parent / "models" / "embedded",),
 )

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from nodegraph.api import Program
 from nodegraph.context import CancelToken
 from nodegraph.errors import Cancelled, NodeError, RunError, ValidationError
 from nodegraph.events import Event, NodeProgress, RunFinished, RunStarted
-from nodegraph.node import Context, Runtime, SavedFile, Shown
+from nodegraph.node import Context, Pack, Runtime, SavedFile, Shown
 from nodegraph.node import node as declare
 from nodegraph.registry import Registry
 from nodegraph.session import Session, default_folders, make_output_folder
@@ -194,3 +195,24 @@ def test_the_package_gives_its_names_when_they_are_asked_for() -> None:
     code = "import sys, nodegraph; print(*[name for name in ('networkx', 'typer', 'rich', 'PIL') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def settle_toy(runtime: Runtime) -> Runtime:
+    """What a pack's `settle` names: knows one device."""
+    if runtime.device not in ("auto", "cpu"):
+        raise NodeError(f"the device {runtime.device!r} is not there.", allowed="auto, cpu")
+    return replace(runtime, device="cpu")
+
+
+def settling_registry() -> Registry:
+    return Registry({}, packs=(Pack("toy", (), settle=f"{__name__}:settle_toy"),))
+
+
+def test_a_pack_settles_the_device_once_when_the_session_opens(tmp_path: Path) -> None:
+    with Session(settling_registry(), Runtime(toy_folders(tmp_path), device="auto")) as made:
+        assert made.runtime.device == "cpu"
+
+
+def test_a_device_that_is_not_there_is_refused_when_the_session_opens(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match=r"the device 'warp' is not there\. Allowed: auto, cpu"):
+        Session(settling_registry(), Runtime(toy_folders(tmp_path), device="warp"))
