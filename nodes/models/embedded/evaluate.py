@@ -103,7 +103,9 @@ def judge(pixels: NDArray[np.uint8], scene: Scene) -> Verdict:
 
 
 def shares(verdicts: Sequence[Verdict]) -> dict[str, float]:
-    """The share of verdicts that are right, by attribute."""
+    """The share of verdicts that are right, by attribute; empty where there are none."""
+    if not verdicts:
+        return {}
     names = ("background", "colour", "shape", "count", "size", "place")
     return {name: sum(bool(getattr(v, name)) for v in verdicts) / len(verdicts) for name in names}
 

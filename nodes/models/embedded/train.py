@@ -1,7 +1,8 @@
 """Train the embedded Stable Diffusion from nothing: `python -m nodes.models.embedded.train --work-dir DIR`.
 
-Four stages, each of which resumes where an interrupted run stopped: the autoencoder, the text encoder's head start,
-the latents, the noise predictor. About three hours on two CPU cores, minutes on a GPU.
+Five stages, each of which resumes where an interrupted run stopped: the autoencoder, the text encoder's head start,
+the latents, the noise
+predictor, the decoder's finish. About three hours on two CPU cores, minutes on a GPU.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from nodes.models.embedded.captions import words
+from nodes.models.embedded.decoder_training import polish_decoder
 from nodes.models.embedded.evaluate import held_out_scenes, judge, shares
 from nodes.models.embedded.export import checkpoint_tensors, write_checkpoint
 from nodes.models.embedded.latents import OTHER_SIZES, encoded_scenes
@@ -65,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         device,
         previewer(work, vae, tokens),
     )
+    vae = polish_decoder(work, vae, options.decoder_steps, options.vae_batch, device)
     file = work / "shapes-sd.safetensors"
     size = write_checkpoint(file, checkpoint_tensors(vae, networks.unet, networks.text))
     _log.info("%s: %d bytes", file, size)
@@ -107,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch", type=int, default=64, help="pictures in a step of the noise predictor")
     parser.add_argument("--vae-steps", type=int, default=3500)
     parser.add_argument("--vae-batch", type=int, default=8)
+    parser.add_argument("--decoder-steps", type=int, default=600)
     parser.add_argument("--text-steps", type=int, default=600)
     parser.add_argument(
         "--pictures", type=int, default=20000, help="pictures that the noise predictor learns from"

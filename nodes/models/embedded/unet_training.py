@@ -97,7 +97,7 @@ def train_unet(
         {"params": list(networks.unet.parameters()), "lr": plan.rate, "weight_decay": 0.01},
         {"params": list(networks.text.parameters()), "lr": plan.text_rate, "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99))
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), fused=True)
     done, file = 0, work / "unet.pt"
     pairs = ((networks.unet, averaged.unet), (networks.text, averaged.text))
     if file.exists():

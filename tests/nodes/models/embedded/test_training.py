@@ -11,6 +11,7 @@ import torch
 
 from nodes.models.embedded.architecture import LATENT_SCALE, PICTURE_SIZE, build_text_encoder, build_vae
 from nodes.models.embedded.captions import caption
+from nodes.models.embedded.decoder_training import polish_decoder
 from nodes.models.embedded.latents import Encoded, encoded_scenes
 from nodes.models.embedded.shapes import held_out, random_scene
 from nodes.models.embedded.text_training import CLASSES, labels
@@ -47,8 +48,8 @@ def test_rescaling_gives_unit_variance_and_changes_no_picture() -> None:
     pictures = picture_batch(np.random.default_rng(1), 4, PICTURE_SIZE)
     with torch.no_grad():
         before = vae.decode(vae.encode(pictures).latent_dist.mean).sample
-        rescale(vae, CPU, count=16)
-        latents = vae.encode(picture_batch(np.random.default_rng(7), 16, PICTURE_SIZE)).latent_dist.mean
+        rescale(vae, CPU, count=8)
+        latents = vae.encode(picture_batch(np.random.default_rng(7), 8, PICTURE_SIZE)).latent_dist.mean
         after = vae.decode(vae.encode(pictures).latent_dist.mean).sample
     assert float(latents.std()) * LATENT_SCALE == pytest.approx(1.0, rel=1e-3)
     assert torch.allclose(before, after, atol=1e-4)
@@ -121,3 +122,18 @@ def test_the_noise_predictor_trains_and_resumes(tmp_path: Path) -> None:
     moved = torch.load(tmp_path / "unet.pt", weights_only=True)["unet"]
     assert any(not torch.equal(kept[name], moved[name]) for name in kept)
     assert all(torch.isfinite(value).all() for value in after.unet.state_dict().values())
+
+
+def test_polishing_changes_the_decoder_and_nothing_else(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    vae = build_vae().eval().requires_grad_(False)
+    before = {name: value.clone() for name, value in vae.state_dict().items()}
+    polish_decoder(tmp_path, vae, 2, 2, CPU)
+    changed = {
+        name.split(".")[0] for name, value in vae.state_dict().items() if not torch.equal(value, before[name])
+    }
+    assert changed == {"decoder", "post_quant_conv"}
+    again = build_vae()
+    again.load_state_dict(before)
+    polish_decoder(tmp_path, again, 2, 2, CPU)
+    assert torch.equal(again.decoder.conv_out.weight, vae.decoder.conv_out.weight)
