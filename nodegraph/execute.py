@@ -52,6 +52,6 @@ async def execute(
             await run.close()
         finally:
             run.let_go()
-            cache.trim()
+            cache.end_run()
             if own is not None:
                 own.close()

@@ -64,6 +64,8 @@ class Entry:
     uses: int = 1
     pins: int = 0
     """How many runs hold its values now: evicting it would free nothing."""
+    run: int = 0
+    """How many runs had ended when it was made."""
     age: float = 0.0
     rank: float = 0.0
     serial: int = field(default=0)

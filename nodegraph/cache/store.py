@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,6 +19,10 @@ from nodegraph.resources import Resources
 
 LINEAGE = 100_000
 """How many keys' costs and upstream keys are remembered, held or not."""
+STALE_RUNS = 16
+"""After so many runs a result that nobody came back for is let go, if it is cheap."""
+CHEAP = 1e-5
+"""Recompute seconds per byte under which a result is cheap: 10 s a megabyte. A decoded picture is, a latent is not."""
 Loss = Literal["evicted", "files_missing"]
 
 
@@ -37,7 +41,8 @@ class Cache:
 
     A result whose blocks lie on a device is kept there and moves to host memory when the device's budget is
     short; what host memory gives up goes to `lower`, or is dropped. Values are shared with the runs that use
-    them, never copied. Keys are those of `nodegraph.fingerprint`.
+    them, never copied. Keys are those of `nodegraph.fingerprint`. What is cheap to make again and was not asked for
+    within `STALE_RUNS` runs goes too, so that a long series of changing seeds does not fill the memory.
     """
 
     def __init__(self, host_budget: int = 0, device_budget: int = 0, *, lower: Tier | None = None) -> None:
@@ -51,6 +56,8 @@ class Cache:
         self._lineage: dict[bytes, tuple[float, tuple[bytes, ...]]] = {}
         self._lost: OrderedDict[bytes, Loss] = OrderedDict()
         self._hits = self._misses = self._evictions = 0
+        self._runs = 0
+        self._untried: deque[tuple[int, bytes]] = deque()
 
     @classmethod
     def for_runtime(
@@ -139,7 +146,7 @@ class Cache:
             small += blocks_of(ui.values())[3]
         entry = Entry(key, outputs, ui, seconds, tuple(parents), small)
         entry.device_blocks, entry.host_blocks = tuple(device), tuple(host)
-        entry.homes, entry.files, entry.pins = tuple(homes), files, int(pin)
+        entry.homes, entry.files, entry.pins, entry.run = tuple(homes), files, int(pin), self._runs
         with self._lock:
             old = self._take(key)
             if old is not None:
@@ -148,6 +155,8 @@ class Cache:
             kept = self._admit(entry)
             if kept:
                 self._lost.pop(key, None)
+                if entry.uses == 1:
+                    self._untried.append((self._runs, key))
             return kept
 
     def unpin(self, key: bytes) -> None:
@@ -160,6 +169,20 @@ class Cache:
     def lost(self, key: bytes) -> Loss | None:
         """Why a result that was held is not any more, as far as that is remembered."""
         return self._lost.get(key)
+
+    def end_run(self) -> None:
+        """Count a finished run: let go of cheap results that nobody came back for, and fit the budgets again."""
+        with self._lock:
+            self._runs += 1
+            while self._untried and self._untried[0][0] + STALE_RUNS < self._runs:
+                made, key = self._untried.popleft()
+                entry = self._device.entries.get(key) or self._host.entries.get(key)
+                if entry is None or entry.run != made or entry.uses > 1 or entry.pins:
+                    continue
+                if self._is_cheap(entry):
+                    self._take(key)
+                    self._drop(entry)
+        self.trim()
 
     def trim(self) -> int:
         """Fit the budgets again after other holders grew; returns the bytes that left the device."""
@@ -192,6 +215,7 @@ class Cache:
             self._host.clear()
             self._lineage.clear()
             self._lost.clear()
+            self._untried.clear()
             self.history.clear()
             if self.lower is not None:
                 self.lower.clear()
@@ -297,6 +321,10 @@ class Cache:
                     seen.add(key)
                     pending.append(key)
         return total
+
+    def _is_cheap(self, entry: Entry) -> bool:
+        size = host_overhead(entry) + sum(size for _, size in (*entry.device_blocks, *entry.host_blocks))
+        return self._cost(entry) < CHEAP * size
 
     def _holds(self, key: bytes) -> bool:
         return (

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from nodegraph.cache import Budget, Cache, Held, TierStats
 from nodegraph.cache.budget import UNKNOWN_DEVICE, host_default
 from nodegraph.cache.entry import OVERHEAD, SMALL
+from nodegraph.cache.store import STALE_RUNS
 from nodegraph.events import Tier as TierName
 from nodegraph.node import Resource, Runtime, SavedFile
 from nodegraph.resources import Resources
@@ -393,3 +394,46 @@ def test_it_may_be_used_from_many_threads() -> None:
     assert errors == []
     assert used(cache, "host") <= 40_000
     assert used(cache, "device") <= 20_000
+
+
+def end_runs(cache: Cache, count: int) -> None:
+    for _ in range(count):
+        cache.end_run()
+
+
+def test_a_cheap_result_that_nobody_came_back_for_goes_after_some_runs() -> None:
+    cache = Cache(10**9, 10**6)
+    put(cache, "a", blob(10**6), 0.05)
+    end_runs(cache, STALE_RUNS)
+    assert held(cache, "a") == {"a": "host"}
+    cache.end_run()
+    assert held(cache, "a") == {}
+    assert cache.lost(b"a") == "evicted"
+    assert used(cache, "host") == 0
+
+
+def test_a_cheap_result_that_was_used_again_stays() -> None:
+    cache = Cache(10**9, 10**6)
+    put(cache, "a", blob(10**6), 0.05)
+    cache.get(b"a")
+    end_runs(cache, 3 * STALE_RUNS)
+    assert held(cache, "a") == {"a": "host"}
+
+
+def test_a_result_that_takes_long_for_its_size_stays() -> None:
+    cache = Cache(10**9, 10**6)
+    put(cache, "a", blob(16_384), 8.0)
+    put(cache, "b", blob(10**6), 0.05, parents=[b"a"])
+    end_runs(cache, 3 * STALE_RUNS)
+    assert held(cache, "ab") == {"a": "host"}
+
+
+def test_a_result_made_anew_counts_from_then() -> None:
+    cache = Cache(10**9, 10**6)
+    put(cache, "a", blob(10**6), 0.05)
+    end_runs(cache, STALE_RUNS // 2)
+    put(cache, "a", blob(10**6), 0.05)
+    end_runs(cache, STALE_RUNS)
+    assert held(cache, "a") == {"a": "host"}
+    cache.end_run()
+    assert held(cache, "a") == {}
