@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -10,8 +13,8 @@ from nodes.models.networks.autoencoder_kl import AutoencoderKL
 from nodes.models.tiling import OnTile, average_of_tilings, memory_shortage
 from nodes.values import Vae
 
-RETRY_TILE, DECODE_OVERLAP, ENCODE_OVERLAP = 512, 128, 64
-"""Pixels; what a retry after running out of memory takes."""
+RETRIES = ((512, 128), (256, 64), (128, 32))
+"""Tiles and overlaps in pixels that are tried one after the other where memory runs out."""
 
 
 class Autoencoder:
@@ -30,13 +33,12 @@ class Autoencoder:
         Raises NodeError for latents of another shape.
         """
         self._check_latents(samples)
-        try:
+
+        def whole() -> Tensor:
             parts = [self._decode(samples[index : index + 1]) for index in range(samples.shape[0])]
             return _pictures(torch.cat(parts))
-        except Exception as error:
-            if not memory_shortage(error):
-                raise
-        return self.decode_tiled(samples, RETRY_TILE, DECODE_OVERLAP, on_tile)
+
+        return self._smaller(whole, lambda tile, shared: self.decode_tiled(samples, tile, shared, on_tile))
 
     def decode_tiled(
         self, samples: Tensor, tile_size: int, overlap: int, on_tile: OnTile | None = None
@@ -60,19 +62,37 @@ class Autoencoder:
         out. In tiles where memory is short. Raises NodeError for pictures that are too small.
         """
         pictures = self._planes(pixels)
-        try:
+
+        def whole() -> Tensor:
             parts = [self._encode(pictures[index : index + 1]) for index in range(pictures.shape[0])]
             return torch.cat(parts)
-        except Exception as error:
-            if not memory_shortage(error):
-                raise
-        return self._encode_tiles(pictures, RETRY_TILE, ENCODE_OVERLAP, on_tile)
+
+        return self._smaller(whole, lambda tile, shared: self._encode_tiles(pictures, tile, shared, on_tile))
 
     def encode_tiled(
         self, pixels: Tensor, tile_size: int, overlap: int, on_tile: OnTile | None = None
     ) -> Tensor:
         """Return latents as `encode` does, from tiles of `tile_size` pixels that overlap by `overlap`."""
         return self._encode_tiles(self._planes(pixels), tile_size, overlap, on_tile)
+
+    def _smaller(self, whole: Callable[[], Tensor], tiled: Callable[[int, int], Tensor]) -> Tensor:
+        """What `whole` gives; where memory runs out, what tiles of falling size give."""
+        smaller = (partial(tiled, tile, shared) for tile, shared in RETRIES)
+        attempts: tuple[Callable[[], Tensor], ...] = (whole, *smaller)
+        for attempt in attempts:
+            try:
+                return attempt()
+            except Exception as error:
+                if not memory_shortage(error):
+                    raise
+            # Outside the handler: the exception holds the frames, and they hold what was computed so far.
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+        raise NodeError(
+            f"there is not enough memory on {self.device} for the VAE, even in tiles of {RETRIES[-1][0]} pixels.",
+            code="out_of_memory",
+            hint="Make the picture smaller, or close what else uses the memory.",
+        )
 
     def _encode_tiles(self, pictures: Tensor, tile_size: int, overlap: int, on_tile: OnTile | None) -> Tensor:
         # The narrower tilings are half a tile wide: an overlap of that much would leave no step between them.

@@ -1,0 +1,106 @@
+"""The autoencoder: cropping, tiles, memory that runs out, what does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from nodegraph.node import NodeError
+from nodes.models.autoencoder import Autoencoder, crop
+from nodes.models.networks.autoencoder_kl import AutoencoderKL
+from nodes.models.pool import ModelPool
+from nodes.stable_diffusion.loaders import load_checkpoint
+
+
+@pytest.fixture
+def autoencoder(first: Any, pool: ModelPool) -> Iterator[Autoencoder]:
+    with pool.vae(load_checkpoint(first.file).VAE) as found:
+        yield found
+
+
+def test_sides_are_cropped_around_the_middle() -> None:
+    pixels = torch.arange(19 * 21, dtype=torch.float32).reshape(1, 19, 21, 1)
+    assert torch.equal(crop(pixels, 8), pixels[:, 1:17, 2:18])
+    assert crop(pixels[:, :16, :16], 8).shape == (1, 16, 16, 1)
+
+
+def test_encoding_crops_and_leaves_alpha_out(autoencoder: Autoencoder) -> None:
+    pixels = torch.rand(2, 19, 26, 4)
+    found = autoencoder.encode(pixels)
+    assert found.shape == (2, 4, 2, 3)
+    assert torch.equal(found, autoencoder.encode(pixels[:, 1:17, 1:25, :3]))
+
+
+def test_pictures_are_0_to_1(autoencoder: Autoencoder) -> None:
+    found = autoencoder.decode(torch.randn(1, 4, 4, 4) * 50)
+    assert found.shape == (1, 32, 32, 3)
+    assert (float(found.min()), float(found.max())) == (0.0, 1.0)
+
+
+def test_one_tile_is_the_whole(autoencoder: Autoencoder) -> None:
+    latents, pixels = torch.randn(1, 4, 5, 4), torch.rand(1, 40, 32, 3)
+    torch.testing.assert_close(autoencoder.decode_tiled(latents, 128, 32), autoencoder.decode(latents))
+    torch.testing.assert_close(autoencoder.encode_tiled(pixels, 128, 32), autoencoder.encode(pixels))
+
+
+def test_tiles_give_nearly_the_whole(autoencoder: Autoencoder) -> None:
+    latents, pixels = torch.randn(1, 4, 18, 17), torch.rand(1, 144, 136, 3)
+    decoded, encoded = autoencoder.decode_tiled(latents, 96, 24), autoencoder.encode_tiled(pixels, 128, 64)
+    assert decoded.shape == (1, 144, 136, 3)
+    assert encoded.shape == (1, 4, 18, 17)
+    whole, whole_latents = autoencoder.decode(latents), autoencoder.encode(pixels)
+    assert float((decoded - whole).abs().mean()) < 0.1 * float(whole.std())
+    assert float((encoded - whole_latents).abs().mean()) < 0.1 * float(whole_latents.std())
+
+
+class Limited(AutoencoderKL):
+    """An autoencoder on a device with memory for so many pixels at once."""
+
+    most: int
+
+    def decode(self, latents: Tensor) -> Tensor:
+        if latents.shape[-2] * latents.shape[-1] * 64 > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+        return super().decode(latents)
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        if pictures.shape[-2] * pictures.shape[-1] > self.most:
+            raise MemoryError
+        return super().encode(pictures)
+
+
+def _limited(autoencoder: Autoencoder, most: int) -> Autoencoder:
+    module = Limited(**dict(autoencoder.vae.architecture.arguments))
+    module.load_state_dict(autoencoder.module.state_dict())
+    module.requires_grad_(False).most = most
+    return Autoencoder(module, autoencoder.vae, autoencoder.device, autoencoder.dtype)
+
+
+def test_out_of_memory_goes_on_in_smaller_and_smaller_tiles(autoencoder: Autoencoder) -> None:
+    tile = 128
+    limited = _limited(autoencoder, tile * tile)
+    latents, pixels = torch.randn(1, 4, 18, 17), torch.rand(1, 144, 136, 3)
+    counts: list[int] = []
+    decoded = limited.decode(latents, lambda done, _: counts.append(done))
+    assert torch.equal(decoded, autoencoder.decode_tiled(latents, tile, tile // 4))
+    assert counts[-1] > 3
+    assert torch.equal(limited.encode(pixels), autoencoder.encode_tiled(pixels, tile, tile // 4))
+
+
+def test_too_little_memory_for_any_tile_is_said(autoencoder: Autoencoder) -> None:
+    with pytest.raises(NodeError, match="not enough memory on cpu for the VAE") as caught:
+        _limited(autoencoder, 1000).decode(torch.zeros(1, 4, 8, 8))
+    assert caught.value.code == "out_of_memory"
+
+
+def test_what_does_not_fit_is_refused(autoencoder: Autoencoder) -> None:
+    for latents in (torch.zeros(1, 16, 4, 4), torch.zeros(4, 4, 4), torch.zeros(0, 4, 4, 4)):
+        with pytest.raises(NodeError, match="the latent does not fit the VAE"):
+            autoencoder.decode(latents)
+    for pixels in (torch.zeros(1, 7, 64, 3), torch.zeros(1, 64, 64, 1), torch.zeros(64, 64, 3)):
+        with pytest.raises(NodeError, match="the picture does not fit the VAE"):
+            autoencoder.encode(pixels)
