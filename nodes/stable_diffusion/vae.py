@@ -124,7 +124,7 @@ def crop_with_mask(pixels: Tensor, mask: Tensor, step: int) -> tuple[Tensor, Ten
 
 
 def grow(mask: Tensor, by: int) -> Tensor:
-    """Return the rounded mask (n, 1, H, W) grown by `by` pixels in all (the far side takes the odd one); unrounded for 0."""
+    """Return the mask (n, 1, H, W), rounded and 1 wherever a window of `by` pixels meets it; 0 leaves it as it is."""
     if by == 0:
         return mask
     kernel = torch.ones(1, 1, by, by)
