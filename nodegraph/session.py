@@ -19,6 +19,7 @@ from nodegraph.execute import execute
 from nodegraph.fingerprint import fingerprint
 from nodegraph.folders import Folders
 from nodegraph.graph import Graph, Report, bind, check
+from nodegraph.memory import Trimmer
 from nodegraph.node import NodeSpec, Runtime
 from nodegraph.plan import Plan, plan
 from nodegraph.registry import Registry
@@ -95,6 +96,7 @@ class Session:
         self.runtime = runtime
         self.resources = Resources(runtime)
         self.cache = cache if cache is not None else Cache.for_runtime(runtime, self.resources)
+        self._trim = Trimmer()
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -138,6 +140,7 @@ class Session:
                 yield event
         finally:
             await stream.aclose()
+            self._trim()
 
     def run(
         self,
