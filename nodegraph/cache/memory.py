@@ -68,7 +68,8 @@ class MemoryTier:
         self._blocks = blocks
         self._overhead = overhead
         self._cost = cost
-        self._heap: list[tuple[float, int, Entry]] = []
+        self._heap: list[tuple[float, int, bytes]] = []
+        # By key: an entry that went must not live on in here.
         self._serial = 0
 
     def used(self) -> int:
@@ -166,8 +167,9 @@ class MemoryTier:
 
     def _pop(self) -> Entry | None:
         while self._heap:
-            rank, serial, entry = heapq.heappop(self._heap)
-            if entry.serial != serial or self.entries.get(entry.key) is not entry:
+            rank, serial, key = heapq.heappop(self._heap)
+            entry = self.entries.get(key)
+            if entry is None or entry.serial != serial:
                 continue
             # Its cost may have grown since it was ranked, because its upstream went.
             now = self._rank(entry, entry.age)
@@ -177,13 +179,17 @@ class MemoryTier:
             return entry
         return None
 
+    def _is_current(self, rank: float, serial: int, key: bytes) -> bool:
+        entry = self.entries.get(key)
+        return entry is not None and entry.serial == serial
+
     def _push(self, entry: Entry) -> None:
         entry.rank = self._rank(entry, entry.age)
         self._serial += 1
         entry.serial = self._serial
-        heapq.heappush(self._heap, (entry.rank, self._serial, entry))
+        heapq.heappush(self._heap, (entry.rank, self._serial, entry.key))
         if len(self._heap) > 64 + 4 * len(self.entries):
-            self._heap = [item for item in self._heap if item[2].serial == item[1]]
+            self._heap = [item for item in self._heap if self._is_current(*item)]
             heapq.heapify(self._heap)
 
     def _rank(self, entry: Entry, age: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -437,3 +438,15 @@ def test_a_result_made_anew_counts_from_then() -> None:
     assert held(cache, "a") == {"a": "host"}
     cache.end_run()
     assert held(cache, "a") == {}
+
+
+def test_what_went_is_not_held_in_some_corner() -> None:
+    cache = Cache(10**9, 10**6)
+    put(cache, "a", blob(10**6), 0.05)
+    found = cache.get(b"a")
+    assert found is not None
+    watch = weakref.ref(found.outputs[0].memory)
+    del found
+    assert watch() is not None
+    cache.shed()
+    assert watch() is None
