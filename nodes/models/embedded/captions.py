@@ -48,7 +48,7 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
     if scene.layout == "empty":
         return _empty(background, rng)
     subject = _single(scene, rng) if scene.layout == "single" else _pair(scene, rng)
-    if rng.random() < 0.06:
+    if rng.random() < 0.14:
         return _pick(_OPENINGS, rng) + subject
     style = rng.random()
     if style < 0.68:
@@ -59,6 +59,14 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
     if style < 0.93:
         return f"{background} background, {subject}"
     return _joined([subject, "on", background])
+
+
+def says_background(scene: Scene, text: str) -> bool:
+    """Whether a caption of the scene names its background."""
+    names = _COLOUR_WORDS.get(scene.background, (scene.background,))
+    return scene.layout == "empty" or any(
+        f"{name} background" in text or text.endswith(f" on {name}") for name in names
+    )
 
 
 def words(scene: Scene) -> str:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nodes.models.embedded.architecture import TEXT_WIDTH, build_text_encoder
-from nodes.models.embedded.captions import caption
+from nodes.models.embedded.captions import caption, says_background
 from nodes.models.embedded.checkpoints_io import save
 from nodes.models.embedded.shapes import COLOURS, PLACES, SHAPES, SIZES, Scene, random_scene
 from nodes.models.embedded.tokens import CaptionTokens
@@ -41,11 +41,10 @@ CLASSES: Final = (
 
 def labels(scene: Scene, text: str) -> list[int]:
     """The class of each attribute in the order of CLASSES, or the value that cross-entropy ignores."""
-    says_background = scene.layout == "empty" or " on " in text or "background" in text
     found = [
         _LAYOUTS.index(scene.layout),
         PLACES.index(scene.place) if scene.layout == "single" else _UNSAID,
-        _COLOURS.index(scene.background) if says_background else _UNSAID,
+        _COLOURS.index(scene.background) if says_background(scene, text) else _UNSAID,
     ]
     for index in range(2):
         if index < len(scene.things):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nodes.models.embedded.captions import caption, words
+from nodes.models.embedded.captions import caption, says_background, words
 from nodes.models.embedded.shapes import Scene, Thing, pair, random_scene, single
 
 _SYNONYMS = {
@@ -58,3 +58,14 @@ def test_relations_follow_the_picture() -> None:
             assert circle < text.find("square"), text
         elif "right of" in text:
             assert text.find("square") < circle, text
+
+
+def test_a_place_is_not_taken_for_a_background() -> None:
+    scene = Scene("blue", (Thing("circle", "red", "large", 0.2, 0.5, 0.35),), "single", "left")
+    assert says_background(scene, "a red circle on the left on a blue background")
+    assert says_background(scene, "red circle on blue")
+    assert not says_background(scene, "a red circle on the left")
+    assert says_background(Scene("blue", (), "empty"), "nothing but blue")
+    rng = np.random.default_rng(3)
+    said = [says_background(scene, caption(scene, rng)) for _ in range(500)]
+    assert 0.75 < sum(said) / len(said) < 0.95
