@@ -227,7 +227,11 @@ class Fingerprinter:
         if found is None:
             out: list[bytes] = []
             for name in self._runtime.folders.list(kind):
-                state = self._runtime.folders.find(kind, name).stat()
+                try:
+                    state = self._runtime.folders.find(kind, name).stat()
+                except (NodeError, OSError):
+                    # Gone since it was listed, or a link that leads out: not to be had, as if it were not there.
+                    continue
                 encode((name, state.st_size, state.st_mtime_ns), out)
             found = self._listings[kind] = hashlib.sha256(b"".join(out)).digest()
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,10 @@ class Folders:
         return path
 
     def look(self, kind: str, name: str) -> Path | None:
-        """The path of `name`, None where there is none. Raises NodeError where the name leads out of the folder.
+        """The path of `name`, None where there is none.
+
+        Raises NodeError where the name leads out of the folder, or names what may not be read or is no file: opening a
+        pipe or a device could wait for ever.
 
         As in ComfyUI, an input, output or temp file may say its folder: `picture.png [output]`.
         """
@@ -62,16 +66,27 @@ class Folders:
             for other in OWN_KINDS:
                 if name.endswith(f" [{other}]"):
                     kind, name = other, name.removesuffix(f" [{other}]")
+        refused: NodeError | None = None
         for root in self.roots(kind):
             path = root / name
             if kind in OWN_KINDS:
                 _contained(root, path, name)
             elif os.path.isabs(name) or ".." in Path(name).parts:
                 raise NodeError(
-                    f"the name {name!r} leads out of the {kind} folder.", code="value_not_in_list"
+                    f"the name {name[:200]!r} leads out of the {kind} folder.", code="value_not_in_list"
                 )
-            if path.exists():
+            try:
+                mode = os.stat(path).st_mode
+            except PermissionError:
+                refused = NodeError(f"{path} cannot be read: permission denied.", code="cannot_read")
+                continue
+            except (OSError, ValueError):
+                continue
+            if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
                 return path
+            refused = NodeError(f"{path} is a pipe or a device, not a file.", code="cannot_read")
+        if refused is not None:
+            raise refused
         return None
 
     def missing(self, kind: str, name: str, known: Sequence[str], hint: str | None = None) -> NodeError:
@@ -79,7 +94,7 @@ class Folders:
         places = ", ".join(str(root) for root in self.roots(kind))
         allowed = ", ".join(known[:12]) + (f" and {len(known) - 12} more" if len(known) > 12 else "")
         return NodeError(
-            f"there is no file {name!r} among the {kind}; looked in {places}.",
+            f"there is no file {name[:200]!r} among the {kind}; looked in {places}.",
             code="value_not_in_list",
             allowed=allowed or "none are there",
             hint=hint or did_you_mean(name, known) or "Put it into one of these folders.",
@@ -87,14 +102,22 @@ class Folders:
 
 
 def _contained(root: Path, path: Path, name: str) -> None:
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise NodeError(f"the name {name!r} leads out of the folder {root}.", code="value_not_in_list")
+    try:
+        inside = path.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError, ValueError) as error:
+        raise NodeError(f"{name[:200]!r} is not the name of a file.", code="value_not_in_list") from error
+    if not inside:
+        raise NodeError(f"the name {name[:200]!r} leads out of the folder {root}.", code="value_not_in_list")
 
 
 def _walk(root: Path, kind: str) -> Iterator[str]:
+    """Names of files under a root, links followed, but none that leads back to a folder it lies in."""
+    above = {str(root): frozenset([os.path.realpath(root)])}
     for folder, subfolders, files in os.walk(root, followlinks=True):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        here = Path(folder)
+        here, known = Path(folder), above.pop(folder)
+        found = {name: os.path.realpath(here / name) for name in sorted(subfolders) if name[0] != "."}
+        subfolders[:] = [name for name, real in found.items() if real not in known]
+        above |= {os.path.join(folder, name): known | {found[name]} for name in subfolders}
         if kind == "diffusers":
             if "model_index.json" in files:
                 yield here.relative_to(root).as_posix()
@@ -103,5 +126,5 @@ def _walk(root: Path, kind: str) -> Iterator[str]:
         for name in files:
             suffix = os.path.splitext(name)[1].lower()
             wanted = suffix in (FILE_SUFFIXES if kind in OWN_KINDS else MODEL_SUFFIXES)
-            if wanted and not name.startswith("."):
+            if wanted and not name.startswith(".") and os.path.isfile(here / name):
                 yield (here / name).relative_to(root).as_posix()

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nodegraph.describe import default_text, options_of, type_text
-from nodegraph.errors import Problem, ValidationError, did_you_mean
+from nodegraph.errors import NodeError, Problem, ValidationError, did_you_mean
 from nodegraph.folders import Folders
 from nodegraph.node import InputSpec, NodeSpec
 from nodegraph.plan import Row
@@ -114,8 +114,12 @@ def model_rows(registry: Mapping[str, NodeSpec], folders: Folders) -> list[dict[
     rows = []
     for kind in kinds:
         for name in folders.list(kind):
-            path = folders.find(kind, name)
-            size = path.stat().st_size if path.is_file() else None
+            try:
+                path = folders.find(kind, name)
+                size = path.stat().st_size if path.is_file() else None
+            except (NodeError, OSError):
+                # Gone since it was listed, or not to be read by this person.
+                continue
             rows.append({"kind": kind, "name": name, "path": str(path), "bytes": size})
     return rows
 

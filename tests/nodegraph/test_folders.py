@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,52 @@ def test_a_missing_file_says_where_it_was_looked_for_and_what_is_near(tmp_path: 
     assert str(tmp_path / "m2" / "vae") in caught.value.message
     assert "'file3.safetensors'" in str(caught.value.hint)
     assert str(caught.value.allowed).endswith("and 2 more")
+
+
+def test_only_files_that_are_there_are_listed_and_no_circle_is_followed(tmp_path: Path) -> None:
+    folders = made(tmp_path, "m1/vae/a.safetensors", "m1/vae/sub/b.safetensors", "elsewhere/c.safetensors")
+    vae = tmp_path / "m1" / "vae"
+    for link, target in (("x", "x"), ("gone", "nowhere"), ("more", "elsewhere")):
+        suffix = "" if link == "more" else ".safetensors"
+        (vae / f"{link}{suffix}").symlink_to(tmp_path / target if link != "x" else vae / "x.safetensors")
+    for circle in ("one", "two"):
+        (vae / "sub" / circle).symlink_to(vae)
+    os.mkfifo(vae / "pipe.safetensors")
+    (vae / "folder.safetensors").mkdir()
+    assert folders.list("vae") == ["a.safetensors", "more/c.safetensors", "sub/b.safetensors"]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["input", "vae"])
+def test_a_pipe_or_device_is_no_file(tmp_path: Path, kind: str) -> None:
+    folders = made(tmp_path, "input/a.png", "m1/vae/a.safetensors")
+    root = folders.roots(kind)[0]
+    os.mkfifo(root / "pipe")
+    with pytest.raises(NodeError, match="pipe or a device") as caught:
+        folders.find(kind, "pipe")
+    assert str(root / "pipe") in caught.value.message
+    if kind == "vae":
+        (root / "zero").symlink_to("/dev/zero")
+        with pytest.raises(NodeError, match="pipe or a device"):
+            folders.find(kind, "zero")
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "circle"])
+@pytest.mark.parametrize("kind", ["input", "vae"])
+def test_what_can_be_no_file_name_is_one_short_error(tmp_path: Path, kind: str, name: str) -> None:
+    folders = made(tmp_path, "input/a.png", "m1/vae/a.safetensors")
+    (folders.roots(kind)[0] / "circle").symlink_to(folders.roots(kind)[0] / "circle")
+    with pytest.raises(NodeError) as caught:
+        folders.find(kind, name)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs a person whom permissions bind")
+def test_what_may_not_be_read_says_so(tmp_path: Path) -> None:
+    folders = made(tmp_path, "m1/vae/a.safetensors")
+    (tmp_path / "m1" / "vae").chmod(0)
+    try:
+        with pytest.raises(NodeError, match="permission denied"):
+            folders.find("vae", "a.safetensors")
+    finally:
+        (tmp_path / "m1" / "vae").chmod(0o700)
