@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
+import stat
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -237,22 +241,45 @@ class Workflow:
 
 
 def read_file(path: Path) -> bytes:
-    """The bytes of a workflow file. Raises ValidationError where it cannot be read or is too large."""
+    """The bytes of a workflow file or pipe. Raises ValidationError where it cannot be read or is too large."""
+    shown = str(path) if len(str(path)) <= 200 else f"{str(path)[:197]}..."
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        with open(path, "rb", opener=_open_at_once) as file:
+            begun = _begun(file.fileno())
+            data = begun + file.read(MAX_BYTES + 1 - len(begun))
     except OSError as error:
-        reason = error.strerror or str(error)
-        if path.is_dir():
-            reason = "it is a folder, not a file"
-        raise ValidationError(Problem("cannot_read", f"cannot read {path}: {reason}.")) from None
+        reason = "it is a folder, not a file" if os.path.isdir(path) else error.strerror or str(error)
+        raise ValidationError(Problem("cannot_read", f"cannot read {shown}: {reason}.")) from None
     except ValueError:
-        raise ValidationError(Problem("cannot_read", f"{str(path)!r} is not a file name.")) from None
+        raise ValidationError(Problem("cannot_read", f"{shown!r} is not a file name.")) from None
     if len(data) > MAX_BYTES:
         refuse(
             f"{path.name} is larger than {MAX_BYTES // 2**20} MiB, the most that is read.", code="too_large"
         )
     return data
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file without waiting, as opening a pipe does until somebody opens its other end."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _begun(descriptor: int) -> bytes:
+    """The first bytes of a pipe; none of any other file, which is read at leisure from here on."""
+    begun = b""
+    if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+        # Nothing to read means that nobody holds the other end; somebody who does and is quiet is waited for.
+        with suppress(BlockingIOError):
+            for _ in range(20):
+                begun = os.read(descriptor, 2**16)
+                if begun:
+                    break
+                time.sleep(0.05)
+            else:
+                raise OSError(errno.EPIPE, "it is a pipe that nobody writes into")
+    if hasattr(os, "set_blocking"):
+        os.set_blocking(descriptor, True)
+    return begun
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import stat
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -125,10 +127,34 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
         (tmp_path / "none.json", "No such file"),
         (tmp_path, "folder"),
         ("a\0b", "not a file name"),
+        (tmp_path / ("x" * 5000), "name too long"),
     ]
     for path, part in cases:
-        with pytest.raises(ValidationError, match=part):
+        with pytest.raises(ValidationError, match=part) as caught:
             Workflow.load(path)
+        assert len(str(caught.value)) < 400
+
+
+@pytest.mark.timeout(30)
+def test_a_pipe_is_read_where_somebody_writes_and_refused_where_nobody_does(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(ValidationError, match="pipe that nobody writes into"):
+        Workflow.load(pipe)
+
+    def write() -> None:
+        with pipe.open("w") as file:
+            for piece in (json.dumps(DOCUMENT)[:30], json.dumps(DOCUMENT)[30:]):
+                file.write(piece)
+                file.flush()
+                time.sleep(0.05)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert Workflow.load(pipe).title == "A sum"
+    finally:
+        writer.join()
 
 
 def test_a_file_that_is_too_large_is_refused_before_it_is_parsed(tmp_path: Path) -> None:
