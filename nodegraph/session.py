@@ -7,6 +7,7 @@ import os
 import tempfile
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -47,11 +48,29 @@ def default_folders(
     roots += [Path(item) for item in variable.split(os.pathsep) if item]
     roots += [Path("models"), *pack_roots]
     return Folders(
-        tuple(dict.fromkeys(root.expanduser().absolute() for root in roots)),
-        Path(input if input is not None else "input").expanduser().absolute(),
-        Path(output if output is not None else "output").expanduser().absolute(),
-        Path(tempfile.gettempdir()) / "nodegraph",
+        tuple(dict.fromkeys(_absolute(root) for root in roots)),
+        _absolute(Path(input if input is not None else "input")),
+        _absolute(Path(output if output is not None else "output")),
+        _temporary(),
     )
+
+
+def _absolute(path: Path) -> Path:
+    """The whole path; a `~` that stands for nobody's home is taken as a name like any other."""
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError:
+        return path.absolute()
+
+
+def _temporary() -> Path:
+    """This person's folder for temporary files: one that all share would be the first comer's only."""
+    owner = f"nodegraph-{os.getuid()}" if hasattr(os, "getuid") else "nodegraph"
+    try:
+        return Path(tempfile.gettempdir()) / owner
+    except FileNotFoundError:
+        # Nowhere may be written to; nodes that need it say so, and others run.
+        return Path(os.path.abspath(os.sep), "tmp", owner)
 
 
 def make_output_folder(folders: Folders) -> None:
@@ -63,7 +82,9 @@ def make_output_folder(folders: Folders) -> None:
             raise PermissionError(None, "permission denied")
     except OSError as error:
         reason = (
-            "a file of that name is in the way" if path.exists() and not path.is_dir() else error.strerror
+            "a file of that name is in the way"
+            if os.path.exists(path) and not os.path.isdir(path)
+            else error.strerror
         )
         raise ValidationError(
             Problem(
@@ -202,8 +223,12 @@ class Session:
         return outcome[0]
 
     def _make_temp(self) -> None:
-        """Nodes may count on the folder for temporary files; the others are the person's to make."""
-        self.runtime.folders.temp.mkdir(parents=True, exist_ok=True)
+        """Make the folder for temporary files where that can be done; the others are the person's to make.
+
+        Where it cannot, a node that writes there says why, and a run that has none goes on.
+        """
+        with suppress(OSError):
+            self.runtime.folders.temp.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def close(self) -> None:
         """Close the packs' resources and forget every result."""

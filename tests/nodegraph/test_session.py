@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -172,7 +174,7 @@ def test_closing_closes_resources_and_forgets_results(tmp_path: Path) -> None:
 
 def test_an_output_folder_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    for name in ("file", "file/below"):
+    for name in ("file", "file/below", "x" * 300):
         with pytest.raises(ValidationError, match="cannot be written into"):
             make_output_folder(default_folders(output=tmp_path / name))
 
@@ -184,6 +186,25 @@ def test_model_folders_in_their_order(tmp_path: Path, monkeypatch: pytest.Monkey
     names = ["/given", "/env/one", "/env/two", str(tmp_path / "models"), "/pack"]
     assert [str(root) for root in folders.models] == names
     assert (folders.input, folders.output) == (tmp_path / "input", tmp_path / "output")
+
+
+def test_a_home_that_is_nobodys_is_a_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert default_folders(output="~nobody-of-this-name/x").output == tmp_path / "~nobody-of-this-name" / "x"
+
+
+def test_without_a_place_for_temporary_files_what_needs_none_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def nowhere() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+    assert default_folders().temp.is_absolute()
+    (tmp_path / "file").write_text("")
+    folders = replace(toy_folders(tmp_path), temp=tmp_path / "file" / "below")
+    with Session(Registry.of(*NODES), Runtime(folders)) as session:
+        assert session.run(Workflow.from_data({"1": node("ToyShow", item=1)})).status == "success"
 
 
 def test_the_package_gives_its_names_when_they_are_asked_for() -> None:
