@@ -13,6 +13,7 @@ import mmap
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -91,10 +92,27 @@ def read_header(path: Path) -> TensorHeader:
     except OSError as error:
         raise _bad(path, f"it cannot be read ({error.strerror or error})") from error
     try:
-        header = json.loads(raw)
+        header = json.loads(raw, object_pairs_hook=_unique)
+    except _Twice as error:
+        raise _bad(
+            path, f"its header names {error} twice", "The file is damaged: download it again."
+        ) from error
     except (ValueError, RecursionError) as error:
         raise _bad(path, "its header is not JSON", "The file is damaged: download it again.") from error
     return _parse(path, header, 8 + length, size)
+
+
+class _Twice(Exception):
+    """A key that an object of the header gives twice."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise _Twice(repr(key[:200]))
+        found[key] = value
+    return found
 
 
 def _bad(path: Path, why: str, hint: str | None = None) -> NodeError:
@@ -147,7 +165,7 @@ def _parse(path: Path, header: Any, begin: int, size: int) -> TensorHeader:
             shape = tuple(int(length) for length in entry["shape"])
             first, last = (int(offset) for offset in entry["data_offsets"])
             code = str(entry["dtype"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise _bad(path, f"the header's entry of tensor {name!r} is malformed", damaged) from error
         if code not in DTYPES:
             raise _bad(
@@ -159,6 +177,12 @@ def _parse(path: Path, header: Any, begin: int, size: int) -> TensorHeader:
             raise _bad(path, f"tensor {name!r} has a size that does not fit its shape", damaged)
         tensors[name] = TensorInfo(dtype, shape, begin + first, begin + last, path)
         end = max(end, begin + last)
+    ordered = sorted(
+        (info.start, info.stop, name) for name, info in tensors.items() if info.start < info.stop
+    )
+    for (_, stop, first_name), (start, _, name) in pairwise(ordered):
+        if start < stop:
+            raise _bad(path, f"tensors {first_name!r} and {name!r} lie over each other", damaged)
     if end > size:
         raise _bad(path, f"it is truncated: {size} bytes, its header promises {end}", "Download it again.")
     if not isinstance(metadata, dict):

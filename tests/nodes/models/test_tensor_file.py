@@ -118,6 +118,13 @@ def _entry(shape: Any = (2,), offsets: Any = (0, 8), dtype: Any = "F32") -> dict
         ("m.safetensors", _file(_entry(shape=(3,)), bytes(8)), "does not fit its shape"),
         ("m.safetensors", _file(_entry(shape=(-1, -2)), bytes(8)), "does not fit its shape"),
         ("m.safetensors", _file(_entry(offsets=(8, 0)), bytes(8)), "does not fit its shape"),
+        ("m.safetensors", _file(b'{"a":{"dtype":"F32","shape":[1e400],"data_offsets":[0,8]}}'), "malformed"),
+        ("m.safetensors", _file(b'{"a":{"dtype":"F32","shape":[0],"shape":[2]}}'), "names 'shape' twice"),
+        (
+            "m.safetensors",
+            _file(_entry() | {"b": _entry(offsets=(4, 12))["a"]}, bytes(12)),
+            "over each other",
+        ),
         ("m.safetensors", _file({"__metadata__": [1]}), "metadata"),
     ],
 )
