@@ -20,6 +20,8 @@ from nodegraph.node import Context, NodeError, SavedFile
 from nodes.naming import expand
 
 DEFAULT_PREFIX = "ComfyUI"
+MAX_NAME = 1024
+"""Characters of a prefix once its placeholders are filled in; file systems take at most 255 bytes a part."""
 NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
 REASONS = {
     errno.ENOSPC: "the disk is full",
@@ -84,6 +86,13 @@ def series(
     if any(ord(character) < 32 for character in expanded):
         raise NodeError(
             "the file name has a control character in it.", input="filename_prefix", found=repr(expanded[:80])
+        )
+    if len(expanded) > MAX_NAME:
+        raise NodeError(
+            "the file name is too long.",
+            input="filename_prefix",
+            found=f"{len(expanded)} characters",
+            allowed=f"up to {MAX_NAME}, sub-folders included",
         )
     root = Path(getattr(ctx.folders, kind))
     target = Path(os.path.normpath(root / expanded.replace("\\", "/")))
@@ -153,8 +162,11 @@ def _claim(temporary: Path, path: Path) -> bool:
 
 def _unwritable(folder: Path, kind: str, error: OSError) -> NodeError:
     reason = REASONS.get(error.errno or 0, error.strerror or str(error))
+    hint = f"Free or allow writing to that folder, or choose another {kind} folder."
+    if error.errno == errno.ENAMETOOLONG:
+        hint = "Use a shorter filename_prefix."
     return NodeError(
         f"the file could not be saved in {folder}: {reason}.",
         code="folder_not_writable",
-        hint=f"Free or allow writing to that folder, or choose another {kind} folder.",
+        hint=hint,
     )

@@ -95,8 +95,11 @@ def test_control_characters_are_refused(context: Context, prefix: str) -> None:
 
 
 def test_a_name_too_long_is_one_clear_error(context: Context, folders: Folders) -> None:
-    with pytest.raises(NodeError, match="the file name is too long"):
+    with pytest.raises(NodeError, match="the file name is too long") as caught:
         saving.series(context, "x" * 300).write(b"", ".png")
+    assert caught.value.hint == "Use a shorter filename_prefix."
+    with pytest.raises(NodeError, match="the file name is too long"):
+        saving.series(context, "x/" * 1500 + "y").write(b"", ".png")
     assert list(folders.output.iterdir()) == []
 
 
