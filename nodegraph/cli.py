@@ -6,6 +6,8 @@ Exit codes: 0, 1 where a run failed, 2 for wrong input, 130 where it was interru
 from __future__ import annotations
 
 import inspect
+import io
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -72,10 +74,11 @@ def main(argv: Sequence[str] | None = None, registry: Registry | None = None) ->
     """Entry point of the command `nodegraph`; leaves with SystemExit. Every installed pack unless a registry is given."""
     words = list(sys.argv[1:] if argv is None else argv)
     path, workflow = None, None
-    with _reported("--json" in words):
-        if words[:1] == ["run"]:
-            path, workflow = _preload(words[1:], registry)
-    build_app(path, workflow)(words, prog_name="nodegraph", obj=registry)
+    with _written():
+        with _reported("--json" in words):
+            if words[:1] == ["run"]:
+                path, workflow = _preload(words[1:], registry)
+        build_app(path, workflow)(words, prog_name="nodegraph", obj=registry)
 
 
 def build_app(path: Path | None = None, workflow: Workflow | None = None) -> typer.Typer:
@@ -148,13 +151,15 @@ def _run_command(path: Path | None, workflow: Workflow | None) -> Callable[..., 
 
 def _option(workflow: Workflow, name: str) -> Any:
     from nodegraph.arguments import shown_value
+    from nodegraph.report import printable
 
     flags = dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}"))
     free = [flag for flag in flags if flag not in _TAKEN] or [f"--parameter-{name}"]
     help_text = workflow.parameters[name].description or ""
     now = shown_value(workflow, name)
     if now is not None:
-        help_text = f"{help_text} [now: {now}]".strip().replace("[", "\\[")
+        help_text = f"{help_text} [now: {now}]"
+    help_text = printable(help_text.strip()).replace("[", "\\[")
     return Annotated[str | None, typer.Option(*free, help=help_text, metavar="VALUE", rich_help_panel=PANEL)]
 
 
@@ -351,6 +356,30 @@ def models(ctx: typer.Context, models_dir: ModelsDir = None, json: Json = False)
 
 
 @contextmanager
+def _written() -> Iterator[None]:
+    """See that what was printed is written, or say in one line why not; who reads may leave early, as `head` does."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Names hold letters that a terminal or a pipe may have no code for.
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        try:
+            yield
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except OSError as error:
+        # Python would try again at its end, and fail with a trace.
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        if not isinstance(error, BrokenPipeError):
+            from nodegraph.report import show_problems
+
+            place = f"cannot use {error.filename}" if error.filename else "the output cannot be written"
+            show_problems([Problem("cannot_write", f"{place}: {error.strerror or error}.")])
+        sys.exit(FAILED)
+
+
+@contextmanager
 def _reported(json: bool = False) -> Iterator[None]:
     """Turn the errors that a person can mend into messages and exit codes."""
     try:
@@ -376,7 +405,14 @@ def _load(file: Path, registry: Any = None) -> Workflow:
 
 
 def _ids(targets: str | None) -> list[str] | None:
-    return None if targets is None else [item.strip() for item in targets.split(",") if item.strip()]
+    if targets is None:
+        return None
+    ids = [item.strip() for item in targets.split(",") if item.strip()]
+    if not ids:
+        raise ValidationError(
+            Problem("unknown_node_id", f"--targets {targets!r} names no node; write ID,...")
+        )
+    return ids
 
 
 def _count(number: int, noun: str) -> str:

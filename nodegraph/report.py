@@ -35,14 +35,24 @@ def stderr() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+_UNSEEN = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+_UNSEEN |= {code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+_UNSEEN |= {10: "\\n", 13: "\\r", 9: "\\t"}
+
+
+def printable(text: str) -> str:
+    """Text on one line, without what would steer the terminal: a document's titles are a stranger's words."""
+    return text.translate(_UNSEEN)
+
+
 def problem_text(problem: Problem) -> Text:
     """One problem in one line, its place first."""
     style = "bold red" if problem.severity == "error" else "bold yellow"
     text = Text.assemble((problem.severity, style), ": ")
-    rest = str(problem)
-    if problem.where() and rest.startswith(problem.where()):
-        text.append(problem.where(), "bold")
-        rest = rest[len(problem.where()) :]
+    rest, where = printable(str(problem)), printable(problem.where())
+    if where and rest.startswith(where):
+        text.append(where, "bold")
+        rest = rest[len(where) :]
     return text.append(rest)
 
 
@@ -60,7 +70,8 @@ def problem_data(problem: Problem) -> dict[str, Any]:
 
 def print_json(data: Any) -> None:
     """One JSON object on stdout."""
-    sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False, default=str) + "\n")
+    unicode = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
+    sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=not unicode, default=str) + "\n")
 
 
 def file_data(item: Any) -> Any:
@@ -97,7 +108,8 @@ def show_result(result: Result, *, verbose: bool) -> None:
     console = stderr()
     for node, shown in result.ui.items():
         for text in shown.get("text", ()):
-            console.print(Text.assemble((f"node {node}", "bold"), f": {text}"))
+            lines = "\n".join(printable(line) for line in str(text).split("\n"))
+            console.print(Text.assemble((printable(f"node {node}"), "bold"), f": {lines}"))
     show_problems(result.problems)
     if verbose:
         for error in result.errors.values():
@@ -122,7 +134,7 @@ class Bars:
 
     def __init__(self, graph: Graph, console: Console | None = None) -> None:
         console = console if console is not None else stderr()
-        self._titles: Mapping[str, str] = {node.id: node.title for node in graph.nodes.values()}
+        self._titles: Mapping[str, str] = {node.id: printable(node.title) for node in graph.nodes.values()}
         self._progress = Progress(
             TextColumn("{task.description}", table_column=None),
             BarColumn(),

@@ -312,6 +312,43 @@ def test_as_a_process(tmp_path: Path) -> None:
     assert done.stderr == "error: cannot read none.json: No such file or directory.\n"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("words", [["run", "w.json"], ["--help"]])
+def test_output_that_cannot_be_written_is_one_message(tmp_path: Path, words: list[str]) -> None:
+    toy_folders(tmp_path)
+    (tmp_path / "w.json").write_text(json.dumps(DOCUMENT))
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", TOY, *words],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "error: the output cannot be written: No space left on device."
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_leaves_early_and_an_alphabet_that_lacks_letters(tmp_path: Path) -> None:
+    folder = tmp_path / "caf\u00e9"
+    folder.mkdir()
+    toy_folders(folder)
+    (folder / "w.json").write_text(json.dumps(DOCUMENT))
+    script = f'"{sys.executable}" -c "$TOY" nodes | true; echo "${{PIPESTATUS[0]}}"'
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TOY": TOY, "PYTHONIOENCODING": "ascii"}
+    early = subprocess.run(
+        ["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert (early.stdout, early.stderr) == ("1\n", "")
+    command = [sys.executable, "-c", TOY, "run", "w.json"]
+    plain = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert (plain.returncode, "caf\\xe9" in plain.stdout) == (0, True)
+    data = subprocess.run([*command, "--json"], cwd=folder, env=environment, capture_output=True, text=True)
+    assert json.loads(data.stdout)["files"] == [str(folder / "output" / "toy.txt")]
+
+
 def test_an_interrupt_stops_the_run_with_130(tmp_path: Path) -> None:
     toy_folders(tmp_path)
     prompt = {
@@ -362,6 +399,26 @@ def test_bars_are_quiet_where_there_is_no_terminal(tmp_path: Path) -> None:
 def test_markup_in_a_message_is_text() -> None:
     text = problem_text(Problem("x", "see [bold]this[/bold].", node="1", class_type="A", severity="warning"))
     assert text.plain == "warning: node 1 (A): see [bold]this[/bold]."
+
+
+def test_words_of_a_document_do_not_steer_the_terminal(shell: Shell) -> None:
+    hostile = "\x1b]0;x\x07\x1b[31m\nerror: all is well\u202e"
+    document = {
+        "parameters": {"text": {"node": "1", "input": "text", "description": hostile}},
+        "prompt": {"1": {**node("ToyTxt\x1b[2J"), "_meta": {"title": hostile}}, "2": node("ToyShow", item=1)},
+    }
+    path = shell.file(document)
+    assert shell("validate", path) == 0
+    assert len(shell.err.splitlines()) == 1
+    assert "\\x1b[31m\\nerror: all is well\\u202e" in shell.err
+    assert shell("run", path, "--help") == 0
+    for text in (shell.out, shell.err):
+        assert not {"\x1b", "\x07", "\u202e"} & set(text)
+
+
+def test_targets_that_name_nothing(shell: Shell) -> None:
+    assert shell("run", shell.file(DOCUMENT), "--targets", " ,") == 2
+    assert "names no node" in shell.err
 
 
 @pytest.mark.parametrize(
