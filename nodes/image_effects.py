@@ -8,7 +8,6 @@ from typing import Annotated
 
 import numpy as np
 import PIL.Image
-import scipy.ndimage
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -177,8 +176,10 @@ def _shifted(planes: Tensor, steps: Sequence[tuple[int, int]]) -> Tensor:
 
 def _connected(weak: Tensor, strong: Tensor) -> Tensor:
     """The connected parts of `weak` (diagonals count) that hold a pixel of `strong`."""
+    from scipy import ndimage  # here, for importing it costs every start as much as the other nodes together
+
     kept = []
     for candidates, certain in zip(weak.numpy(), strong.numpy(), strict=True):
-        labels, _ = scipy.ndimage.label(candidates, structure=np.ones((3, 3)))
+        labels, _ = ndimage.label(candidates, structure=np.ones((3, 3)))
         kept.append(np.isin(labels, np.unique(labels[certain])) & candidates)
     return torch.from_numpy(np.stack(kept))

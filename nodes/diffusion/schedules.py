@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nodegraph.node import NodeError
 from nodes.diffusion.parametrisation import Parametrisation
 
 Schedule = Callable[[int, Parametrisation], Tensor]
@@ -128,12 +129,18 @@ def sgm_uniform(steps: int, parametrisation: Parametrisation) -> Tensor:
 def beta(steps: int, parametrisation: Parametrisation, alpha: float = 0.6, beta: float = 0.6) -> Tensor:
     """Return table entries at the quantiles of a beta distribution (https://arxiv.org/abs/2407.12173).
 
-    Entries that fall together are visited once, so there may be fewer than `steps` + 1 levels.
+    Entries that fall together are visited once, so there may be fewer than `steps` + 1 levels. Raises NodeError
+    unless `alpha` and `beta` are above 0.
     """
-    import scipy.stats
+    from scipy.special import betaincinv
 
+    for name, shape in (("alpha", alpha), ("beta", beta)):
+        if shape <= 0:
+            raise NodeError(
+                "a beta distribution needs a shape above 0.", input=name, found=str(shape), allowed="above 0"
+            )
     table = parametrisation.sigmas
-    quantiles = scipy.stats.beta.ppf(1 - np.linspace(0, 1, steps, endpoint=False), alpha, beta)
+    quantiles = betaincinv(alpha, beta, 1 - np.linspace(0, 1, steps, endpoint=False))
     indices = np.rint(quantiles * (len(table) - 1)).astype(int).tolist()
     distinct = [i for place, i in enumerate(indices) if place == 0 or i != indices[place - 1]]
     return _ending_in_zero(table[distinct])

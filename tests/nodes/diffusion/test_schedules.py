@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from nodegraph.node import NodeError
 from nodes.diffusion import schedules
 from nodes.diffusion.parametrisation import ContinuousEDM, Discrete, Flow, Parametrisation
 from nodes.diffusion.schedules import SCHEDULES, ksampler_sigmas, partial_sigmas, sigmas
@@ -149,3 +150,9 @@ def test_splitting_and_flipping() -> None:
     assert schedules.flip(levels[:0]).tolist() == []
     assert schedules.set_first(levels, 9.0).tolist() == [9.0, 3.0, 2.0, 1.0, 0.0]
     assert levels.tolist() == [4.0, 3.0, 2.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("name", ["alpha", "beta"])
+def test_beta_refuses_a_shape_of_zero(name: str) -> None:
+    with pytest.raises(NodeError, match="above 0"):
+        schedules.beta(8, Discrete(), **{name: 0.0})
