@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nodegraph.node import NodeError
+from nodes.models.loading import Placement
 from nodes.models.networks.autoencoder_kl import AutoencoderKL
 from nodes.models.tiling import OnTile, average_of_tilings, memory_shortage
 from nodes.values import Vae
@@ -118,7 +119,7 @@ class Autoencoder:
 
     def _input(self, samples: Tensor) -> Tensor:
         moved = samples.to(self.device, self.dtype)
-        if self.device.type == "cuda":
+        if Placement(self.device, self.dtype).channels_last:
             moved = moved.contiguous(memory_format=torch.channels_last)
         return moved
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nodegraph.node import NodeError
+from nodes.models.loading import Placement
 from nodes.models.networks.unet import UNet
 from nodes.models.patches import PatchRegistry
 from nodes.values import Model, Patch
@@ -25,6 +26,7 @@ class Network:
         self._device = device
         self._dtype = dtype
         self._registry = registry
+        self._channels_last = Placement(device, dtype).channels_last
 
     @property
     def device(self) -> torch.device:
@@ -57,7 +59,7 @@ class Network:
         if joined.shape[1] != self.module.in_channels:
             raise self._misfit(joined.shape[1], x.shape[1])
         given = joined.to(self._dtype)
-        if self._device.type == "cuda":
+        if self._channels_last:
             given = given.contiguous(memory_format=torch.channels_last)
         hooks = self._registry.hooks(patches)
         return self.module(given, timestep, context.to(self._dtype), pooled, hooks).to(x.dtype)  # type: ignore[no-any-return]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import mmap
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,6 +24,7 @@ from nodes.models.networks.autoencoder_kl import AutoencoderKL
 from nodes.models.networks.clip_text import ClipText
 from nodes.models.networks.unet import UNet
 from nodes.models.patches import PATCHES, PatchRegistry
+from nodes.models.tensor_file import rest
 from nodes.models.text_encoder import TextEncoder
 from nodes.models.tiling import memory_shortage
 from nodes.values import Architecture, Clip, Model, Patch, Vae, Weights
@@ -82,6 +84,7 @@ class _Entry:
 
     module: nn.Module
     tensors: dict[str, Tensor]
+    maps: tuple[mmap.mmap, ...] = ()
     used: int = 0
     pins: int = 0
 
@@ -122,7 +125,8 @@ class ModelPool(Resource):
         # Weights stay as stored (mapped, on a CPU); the layers compute in float32.
         placement = Placement(self.device, DTYPES[clip.dtype] if clip.dtype is not None else None)
         key = _Key(clip.weights, clip.architecture, placement, _of_weights(clip.patches))
-        with self._pinned(key) as module:
+        # A prompt is encoded once in a while, so its pages need not stay resident while samplers run.
+        with self._pinned(key, resting=True) as module:
             yield TextEncoder(cast(ClipText, module), clip, self.device, self._embedding)
 
     @contextmanager
@@ -167,13 +171,15 @@ class ModelPool(Resource):
         return None if path is None else read_embedding(path, width)
 
     @contextmanager
-    def _pinned(self, key: _Key) -> Iterator[nn.Module]:
+    def _pinned(self, key: _Key, resting: bool = False) -> Iterator[nn.Module]:
         entry = self._acquire(key)
         try:
             yield entry.module
         finally:
             with self._lock:
                 entry.pins -= 1
+                if resting and not entry.pins:
+                    rest(entry.maps)
 
     def _acquire(self, key: _Key) -> _Entry:
         with self._lock:
@@ -224,8 +230,8 @@ class ModelPool(Resource):
 
     def _load(self, key: _Key) -> _Entry:
         if not key.patches:
-            tensors = read_tensors(key.weights, empty_module(key.architecture), key.placement)
-            return _Entry(assemble(key.architecture, tensors), tensors)
+            loaded = read_tensors(key.weights, empty_module(key.architecture), key.placement)
+            return _Entry(assemble(key.architecture, loaded.tensors), loaded.tensors, loaded.maps)
         base = self._acquire(_Key(key.weights, key.architecture, key.placement))
         try:
             tensors = self._patched(base.tensors, key.patches)

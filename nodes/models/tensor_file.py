@@ -190,6 +190,13 @@ def _parse(path: Path, header: Any, begin: int, size: int) -> TensorHeader:
     return TensorHeader((path,), tensors, {str(key): str(text) for key, text in metadata.items()})
 
 
+def rest(maps: Sequence[mmap.mmap]) -> None:
+    """Let the system take back the pages of maps whose tensors are not in use now; they are read again when touched."""
+    for one in maps:
+        if hasattr(mmap, "MADV_DONTNEED"):
+            one.madvise(mmap.MADV_DONTNEED)
+
+
 def read_headers(paths: Sequence[Path]) -> TensorHeader:
     """Return the headers of several files as one; the tensors and metadata of later files win.
 
@@ -213,6 +220,11 @@ class TensorReader:
         self.header = header
         self._files: dict[Path, io.FileIO] = {}
         self._maps: dict[Path, mmap.mmap] = {}
+
+    @property
+    def maps(self) -> tuple[mmap.mmap, ...]:
+        """The maps that tensors were made of so far."""
+        return tuple(self._maps.values())
 
     def __enter__(self) -> TensorReader:
         return self

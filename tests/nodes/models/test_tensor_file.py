@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from nodegraph.node import NodeError
-from nodes.models.tensor_file import TensorReader, read_header, read_headers
+from nodes.models.tensor_file import TensorReader, read_header, read_headers, rest
 
 
 @pytest.fixture
@@ -72,6 +72,15 @@ def test_mapped_tensors_outlive_the_reader_and_never_reach_the_file(file: Path) 
     assert file.read_bytes() == before
     with TensorReader(read_header(file)) as reader:
         assert reader.mapped("half").any()
+
+
+def test_rested_maps_are_read_again_when_touched(file: Path, tensors: dict[str, torch.Tensor]) -> None:
+    with TensorReader(read_header(file)) as reader:
+        found = {name: reader.mapped(name) for name in tensors}
+        maps = reader.maps
+    assert len(maps) == 1
+    rest(maps)
+    assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
 
 
 def test_several_files_are_one(tmp_path: Path) -> None:

@@ -43,6 +43,15 @@ def test_an_unweighted_prompt_is_the_plain_encoding(encoder: TextEncoder) -> Non
     assert torch.equal(context, encoder.encode("a red circle")[0])
 
 
+def test_an_encoder_that_rested_encodes_as_before(first: Any, pool: ModelPool) -> None:
+    clip = load_checkpoint(first.file).CLIP
+    found = []
+    for _ in range(2):
+        with pool.text_encoder(clip) as encoder:
+            found.append(encoder.encode("a red circle")[0])
+    assert torch.equal(*found)
+
+
 def test_a_weight_moves_a_token_away_from_the_empty_prompt(encoder: TextEncoder) -> None:
     plain, pooled = encoder.encode("a red circle")
     empty, _ = encoder.encode("")
