@@ -16,7 +16,7 @@ from nodegraph.mapping import arguments_of, lazy_value, many_value
 from nodegraph.node import Block, Lazy
 from nodegraph.run import Run
 from nodegraph.shape import result_of
-from nodegraph.task import Result, Source, Task
+from nodegraph.task import CallResult, Source, Task
 
 
 class Caller:
@@ -43,12 +43,12 @@ class Caller:
         arguments = calls.arguments
         if self._all_blocked(task, arguments, calls.mapped, lane):
             return
-        results: list[Result] = []
+        results: list[CallResult] = []
         begun = time.perf_counter()
         for item, given in enumerate(arguments):
             if isinstance(given, Block):
                 run.report_block(task, given)
-                results.append(Result((Block(),) * len(task.spec.outputs)))
+                results.append(CallResult((Block(),) * len(task.spec.outputs)))
                 continue
             if item and run.stopping():
                 raise Cancelled("the run was cancelled")
@@ -91,11 +91,11 @@ class Caller:
             results = await _together([self._item(task, i, count, one) for i, one in enumerate(arguments)])
         self._finish(task, arguments, results, calls.mapped, time.perf_counter() - begun, None)
 
-    async def _item(self, task: Task, item: int, items: int, given: dict[str, Any] | Block) -> Result:
+    async def _item(self, task: Task, item: int, items: int, given: dict[str, Any] | Block) -> CallResult:
         run = self._run
         if isinstance(given, Block):
             run.report_block(task, given)
-            return Result((Block(),) * len(task.spec.outputs))
+            return CallResult((Block(),) * len(task.spec.outputs))
         run.started(task, item, items)
         self._add_context(task, given)
         function = task.spec.function
@@ -135,7 +135,7 @@ class Caller:
         self,
         task: Task,
         arguments: list[dict[str, Any] | Block],
-        results: list[Result],
+        results: list[CallResult],
         mapped: bool,
         seconds: float,
         lane: OneLane | None,
@@ -157,7 +157,7 @@ class Caller:
         gc.collect()
 
 
-async def _together(coroutines: list[Awaitable[Result]]) -> list[Result]:
+async def _together(coroutines: list[Awaitable[CallResult]]) -> list[CallResult]:
     """All results in order; where one raises, the others are cancelled first."""
     tasks = [asyncio.ensure_future(one) for one in coroutines]
     try:

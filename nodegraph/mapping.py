@@ -8,7 +8,7 @@ from typing import Any
 
 from nodegraph.errors import NodeError
 from nodegraph.node import Block, InputSpec, Lazy, NodeSpec
-from nodegraph.task import Blocked, Items, Result, Source, Task
+from nodegraph.task import Blocked, CallResult, Items, Source, Task
 
 
 @dataclass(slots=True)
@@ -115,7 +115,7 @@ def merged(spec: NodeSpec, results: Sequence[tuple[Any, ...]], mapped: bool) -> 
     return tuple(Items(slot) for slot in slots)
 
 
-def merged_ui(results: Sequence[Result]) -> Mapping[str, tuple[Any, ...]]:
+def merged_ui(results: Sequence[CallResult]) -> Mapping[str, tuple[Any, ...]]:
     """What all calls show, in order."""
     if len(results) == 1:
         return results[0].ui

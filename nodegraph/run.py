@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from nodegraph.errors import Cancelled, NodeError, Problem
 from nodegraph.events import (
@@ -23,11 +23,11 @@ from nodegraph.node import Block, Lane, Resource
 from nodegraph.scheduler import Scheduler
 from nodegraph.task import (
     Blocked,
+    CallResult,
     Expansion,
     Items,
     LaneJob,
     Promise,
-    Result,
     Scope,
     Source,
     State,
@@ -54,19 +54,15 @@ class Run(Scheduler):
             text = "the run came to an end without it: the nodes that it needs wait for each other."
             self.problems += [Problem("not_reached", text, node=target) for target in missed]
             failed = True
-        status = (
-            "cancelled"
-            if self.cut_short or (missed and self.cancelling)
-            else "failed"
-            if failed
-            else "success"
-        )
+        status: Literal["success", "failed", "cancelled"] = "failed" if failed else "success"
+        if self.cut_short or (missed and self.cancelling):
+            status = "cancelled"
         self._note_history()
         seconds = time.perf_counter() - self._started
-        return RunFinished(status, seconds, outputs, dict(self.shown), tuple(self.problems))  # type: ignore[arg-type]
+        return RunFinished(status, seconds, outputs, dict(self.shown), tuple(self.problems))
 
     def complete(
-        self, task: Task, results: list[Result], mapped: bool, seconds: float, lane: OneLane | None
+        self, task: Task, results: list[CallResult], mapped: bool, seconds: float, lane: OneLane | None
     ) -> None:
         """A node's calls have ended well. Any thread, without the lock."""
         values = [result.values for result in results]
@@ -90,7 +86,7 @@ class Run(Scheduler):
     def expanded(
         self,
         task: Task,
-        results: list[Result],
+        results: list[CallResult],
         arguments: list[Any],
         mapped: bool,
         seconds: float,
@@ -98,14 +94,14 @@ class Run(Scheduler):
     ) -> None:
         """A node's calls have ended with at least one sub-graph. Raises NodeError where one is not valid."""
         scopes: list[Scope] = []
-        items: list[Result] = []
+        items: list[CallResult] = []
         for item, result in enumerate(results):
             if result.subgraph is None:
                 items.append(result)
                 continue
             scope, outputs = self._expander.expand(task, item, len(results), arguments[item], result.subgraph)
             scopes.append(scope)
-            items.append(Result(outputs, result.ui))
+            items.append(CallResult(outputs, result.ui))
         with self.lock:
             for scope in scopes:
                 for outer in scope.outer.values():

@@ -7,10 +7,10 @@ from typing import Any
 
 from nodegraph.errors import NodeError
 from nodegraph.node import Block, NodeSpec, OutputSpec, Shown, Subgraph
-from nodegraph.task import Items, Result
+from nodegraph.task import CallResult, Items
 
 
-def result_of(spec: NodeSpec, returned: Any) -> Result:
+def result_of(spec: NodeSpec, returned: Any) -> CallResult:
     """A returned value as one value for each declared output. Raises NodeError where its shape is another."""
     ui: Mapping[str, tuple[Any, ...]] = {}
     if type(returned) is Shown:
@@ -20,21 +20,21 @@ def result_of(spec: NodeSpec, returned: Any) -> Result:
     if type(returned) is Subgraph:
         if len(returned.outputs) != len(spec.outputs):
             raise _arity(spec, len(returned.outputs), "its sub-graph has")
-        return Result((), ui, returned)
+        return CallResult((), ui, returned)
     if type(returned) is Block:
-        return Result((returned,) * len(spec.outputs), ui)
+        return CallResult((returned,) * len(spec.outputs), ui)
     outputs = spec.outputs
     if len(outputs) == 1:
-        return Result((_slot(spec, outputs[0], _unwrapped(returned)),), ui)
+        return CallResult((_slot(spec, outputs[0], _unwrapped(returned)),), ui)
     if not outputs:
         if returned is not None:
             raise _arity(spec, 1, "it returned")
-        return Result((), ui)
+        return CallResult((), ui)
     if not isinstance(returned, (tuple, list)) or len(returned) != len(outputs):
         count = len(returned) if isinstance(returned, (tuple, list)) else 0 if returned is None else 1
         raise _arity(spec, count, "it returned")
     pairs = zip(outputs, returned, strict=True)
-    return Result(tuple([_slot(spec, output, value) for output, value in pairs]), ui)
+    return CallResult(tuple([_slot(spec, output, value) for output, value in pairs]), ui)
 
 
 def _slot(spec: NodeSpec, output: OutputSpec, found: Any) -> Any:

@@ -166,7 +166,7 @@ class Scope:
 class Expansion:
     """What a task returned that gave a sub-graph, for each item."""
 
-    items: list[Result]
+    items: list[CallResult]
     scopes: list[Scope]
     mapped: bool
 
@@ -180,7 +180,7 @@ class Promise:
 
 
 @dataclass(slots=True)
-class Result:
+class CallResult:
     """What one call gave: a value for each output, or a sub-graph."""
 
     values: tuple[Any, ...]
