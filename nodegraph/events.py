@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from nodegraph.errors import Problem
 
-Tier = Literal["device", "host", "disk"]
+TierName = Literal["device", "host", "disk"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class NodeCached:
     """A node was not run because its result is held; `ui` is what it showed when it ran."""
 
     node: str
-    tier: Tier
+    tier: TierName
     ui: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nodegraph.cache import Cache
-from nodegraph.events import Tier
+from nodegraph.events import TierName
 from nodegraph.fingerprint import Keys
 from nodegraph.graph import BoundNode, Graph
 
@@ -35,7 +35,7 @@ class Row:
     title: str
     class_type: str
     state: State
-    tier: Tier | None
+    tier: TierName | None
     reason: Reason
     text: str
     """The reason in words."""
@@ -52,7 +52,7 @@ class Plan:
     targets: tuple[str, ...]
     states: Mapping[str, State]
     """Of the nodes that were looked at; what is missing is unneeded."""
-    tiers: Mapping[str, Tier]
+    tiers: Mapping[str, TierName]
     rank: Mapping[str, int]
 
     def ids(self, state: State) -> tuple[str, ...]:
@@ -66,16 +66,17 @@ class Plan:
     def _row(self, node: BoundNode, cache: Cache) -> Row:
         state = self.states.get(node.id, "unneeded")
         tier = self.tiers.get(node.id)
+        reason: Reason
         name: str | None = None
         if state == "cached":
-            reason, text = "held", f"held in {tier} memory" if tier != "disk" else "held on disk"
+            reason, text = "held", "held on disk" if tier == "disk" else f"held in {tier} memory"
         elif state == "unneeded":
             reason, text = "not_needed", "what needs it is held"
         else:
             reason, text, name = self._why(node, cache)
             if state == "lazy":
                 text = f"only if asked for; {text}"
-        return Row(node.id, node.title, node.spec.name, state, tier, reason, text, name)  # type: ignore[arg-type]
+        return Row(node.id, node.title, node.spec.name, state, tier, reason, text, name)
 
     def _why(self, node: BoundNode, cache: Cache) -> tuple[Reason, str, str | None]:
         """Why a node is not held."""
@@ -110,7 +111,7 @@ def plan(graph: Graph, keys: Keys, cache: Cache, targets: Sequence[str] | None =
     """
     wanted = tuple(dict.fromkeys(graph.targets if targets is None else targets))
     states: dict[str, State] = {}
-    tiers: dict[str, Tier] = {}
+    tiers: dict[str, TierName] = {}
     rank: dict[str, int] = {}
     lazy: list[str] = []
     _visit(wanted, "run", graph, keys, cache, states, tiers, rank, lazy)
@@ -128,7 +129,7 @@ def _visit(
     keys: Keys,
     cache: Cache,
     states: dict[str, State],
-    tiers: dict[str, Tier],
+    tiers: dict[str, TierName],
     rank: dict[str, int],
     lazy: list[str],
 ) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from nodegraph.node import SavedFile
@@ -59,8 +59,8 @@ class Entry:
     host_blocks: tuple[Block, ...] = ()
     homes: tuple[str, ...] = ()
     """Devices that its blocks were on when it was made."""
-    files: tuple[WrittenFile, ...] | None = None
-    """Files that it wrote; None where they cannot be relied on."""
+    files: tuple[WrittenFile, ...] = ()
+    """Files that it wrote: it is a hit only while they are intact."""
     uses: int = 1
     pins: int = 0
     """How many runs hold its values now: evicting it would free nothing."""
@@ -68,7 +68,7 @@ class Entry:
     """How many runs had ended when it was made."""
     age: float = 0.0
     rank: float = 0.0
-    serial: int = field(default=0)
+    serial: int = 0
 
     @property
     def mixed(self) -> bool:

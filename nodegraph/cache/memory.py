@@ -68,8 +68,8 @@ class MemoryTier:
         self._blocks = blocks
         self._overhead = overhead
         self._cost = cost
+        # (rank, serial, key): with the entry itself, one that went would live on in here.
         self._heap: list[tuple[float, int, bytes]] = []
-        # By key: an entry that went must not live on in here.
         self._serial = 0
 
     def used(self) -> int:

@@ -13,7 +13,7 @@ from nodegraph.cache.entry import Entry, blocks_of, moved, written_files
 from nodegraph.cache.history import History
 from nodegraph.cache.memory import MemoryTier, host_overhead
 from nodegraph.cache.tier import Held, Tier, TierStats
-from nodegraph.events import Tier as TierName
+from nodegraph.events import TierName
 from nodegraph.node import Runtime
 from nodegraph.resources import Resources
 

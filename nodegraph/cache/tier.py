@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from nodegraph.events import Tier as TierName
+from nodegraph.events import TierName
 
 
 @dataclass(frozen=True, slots=True)

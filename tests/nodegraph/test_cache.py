@@ -15,7 +15,7 @@ from nodegraph.cache import Budget, Cache, Held, TierStats
 from nodegraph.cache.budget import UNKNOWN_DEVICE, host_default
 from nodegraph.cache.entry import OVERHEAD, SMALL
 from nodegraph.cache.store import STALE_RUNS
-from nodegraph.events import Tier as TierName
+from nodegraph.events import TierName
 from nodegraph.node import Resource, Runtime, SavedFile
 from nodegraph.resources import Resources
 from tests.nodegraph.toy import Blob, Memory, Pool, toy_folders
