@@ -143,6 +143,7 @@ def _run_command(path: Path | None, workflow: Workflow | None) -> Callable[..., 
     for internal in ("parameters", "workflow"):
         del parameters[internal]
     ordered = [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in parameters.values()]
+    # What `inspect.signature`, and so typer, reads first; a function's type does not know it.
     command.__signature__ = inspect.Signature(ordered)  # type: ignore[attr-defined]
     command.__annotations__ = {item.name: item.annotation for item in ordered}
     command.__doc__ = inspect.cleandoc(run.__doc__ or "")
@@ -358,6 +359,10 @@ def models(ctx: typer.Context, models_dir: ModelsDir = None, json: Json = False)
 @contextmanager
 def _written() -> Iterator[None]:
     """See that what was printed is written, or say in one line why not; who reads may leave early, as `head` does."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # Closed by the caller: the next file that is opened would take its number, and be written into.
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # Names hold letters that a terminal or a pipe may have no code for.
@@ -366,11 +371,10 @@ def _written() -> Iterator[None]:
         try:
             yield
         finally:
-            if sys.stdout is not None:
-                sys.stdout.flush()
+            sys.stdout.flush()
     except OSError as error:
         # Python would try again at its end, and fail with a trace.
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # it stays open to the end
         if not isinstance(error, BrokenPipeError):
             from nodegraph.report import show_problems
 

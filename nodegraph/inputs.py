@@ -177,7 +177,7 @@ class Inputs:
             return hook(**given)
         except NodeError as error:
             return error
-        except Exception as error:
+        except Exception as error:  # a pack's fault must not keep other problems from being told
             return f"the node's own check failed: {type(error).__name__}: {error}."
 
 

@@ -316,7 +316,6 @@ class NodeSpec:
     identity: Identity | None = field(default=None, compare=False)
     validate: Validate | None = field(default=None, compare=False)
     deprecated: bool = False
-    hidden: tuple[str, ...] = ()
     module: str = ""
 
 
@@ -343,6 +342,7 @@ def node(
     """
 
     def declare(function: F) -> F:
+        # A function takes any attribute, which its type does not say.
         function.__node_spec__ = _spec(  # type: ignore[attr-defined]
             function,
             name=name,

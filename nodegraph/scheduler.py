@@ -174,7 +174,7 @@ class Scheduler(Activity):
         """Take a result from a slow tier; a result that cannot be had is made again. On a lane."""
         try:
             held = self.cache.get(task.key, pin=True)
-        except Exception:
+        except Exception:  # whatever a tier or a codec raises, the result can be made again
             held = None
         with self.lock:
             if held is not None:
@@ -264,6 +264,7 @@ class Scheduler(Activity):
                 task.node, keys, lambda found: task.value_keys[id(found)]
             )
         except NodeError:
+            # What it reads is gone since the run was planned: without a key its result is not kept.
             fresh = True
         task.volatile = fresh
         held = None if fresh else self.cache.get(task.key, pin=True)

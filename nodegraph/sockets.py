@@ -83,6 +83,7 @@ def value(name: str, codec: Codec[Any] | None = None) -> Callable[[type[T]], typ
     """
 
     def declare(cls: type[T]) -> type[T]:
+        # Not declared on the class, which is the pack's own.
         cls.__socket_type__ = name  # type: ignore[attr-defined]
         cls.__socket_codec__ = codec  # type: ignore[attr-defined]
         return cls
