@@ -331,7 +331,7 @@ def test_output_that_cannot_be_written_is_one_message(tmp_path: Path, words: lis
     assert "Traceback" not in done.stderr
 
 
-def test_a_reader_that_leaves_early_and_an_alphabet_that_lacks_letters(tmp_path: Path) -> None:
+def test_readers_that_leave_early_closed_streams_and_an_alphabet_that_lacks_letters(tmp_path: Path) -> None:
     folder = tmp_path / "caf\u00e9"
     folder.mkdir()
     toy_folders(folder)
@@ -342,6 +342,9 @@ def test_a_reader_that_leaves_early_and_an_alphabet_that_lacks_letters(tmp_path:
         ["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True
     )
     assert (early.stdout, early.stderr) == ("1\n", "")
+    closed = f'"{sys.executable}" -c "$TOY" run w.json >&- 2>&- <&-'
+    assert subprocess.run(["bash", "-c", closed], cwd=folder, env=environment).returncode == 0
+    assert (folder / "output" / "toy.txt").read_text() == "hello"
     command = [sys.executable, "-c", TOY, "run", "w.json"]
     plain = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert (plain.returncode, "caf\\xe9" in plain.stdout) == (0, True)
