@@ -99,7 +99,7 @@ class Workflow:
         if not isinstance(data, dict):
             refuse(f"{name} is not a workflow: it holds {_kind(data)}, not an object.", code="invalid_prompt")
         if "nodegraph" in data:
-            if data["nodegraph"] != VERSION:
+            if type(data["nodegraph"]) is not int or data["nodegraph"] != VERSION:
                 refuse(
                     f"{name} is a document of version {data['nodegraph']!r}; this release reads version {VERSION}.",
                     code="invalid_prompt",

@@ -132,9 +132,8 @@ def _int(text: str) -> int:
 
 
 def _plain(message: str) -> str:
-    return message[:1].lower() + message[1:].replace(
-        "property name enclosed in double quotes", "a key in quotes"
-    )
+    words = message.removesuffix(" at").replace("property name enclosed in double quotes", "a key in quotes")
+    return words[:1].lower() + words[1:]
 
 
 def _excerpt(text: str, position: int) -> str | None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -121,8 +122,11 @@ def _exif_texts(data: bytes) -> Iterator[tuple[str, str]]:
 
     exif = Image.Exif()
     try:
-        exif.load(data)
-        values = [exif.get(tag) for tag in _EXIF_TEXT_TAGS]
+        with warnings.catch_warnings():
+            # Pillow warns of damage on stderr as well; the one message is ours.
+            warnings.simplefilter("ignore")
+            exif.load(data)
+            values = [exif.get(tag) for tag in _EXIF_TEXT_TAGS]
     except Exception:  # Pillow raises many kinds of error for damaged EXIF data
         return
     for value in values:

@@ -96,6 +96,8 @@ def test_a_byte_order_mark_is_accepted() -> None:
         ('{"a": 1, "b": 2}', ["no node with a class_type", "'a', 'b'"]),
         ('{"prompt": 3}', ["no 'prompt' object"]),
         ('{"nodegraph": 2, "prompt": {}}', ["version 2"]),
+        ('{"nodegraph": true, "prompt": {}}', ["version True"]),
+        ('{"a": "b', ["unterminated string starting at line 1, column 7"]),
         ('{"1": ' + "9" * 5000 + "}", ["more than 4000 digits"]),
         ('{"1": {"class_type": "A", "inputs": {"x": "\\ud800"}}}', ["surrogate"]),
         (b"\xff\xfe{\x00}\x00", ["UTF-16"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -106,3 +107,12 @@ def test_a_decompression_bomb_is_left_out() -> None:
     body = b"prompt\0\0" + bomb
     data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(body)) + b"zTXt" + body + b"0000"
     assert texts_of(data) == {}
+
+
+def test_damaged_exif_data_is_passed_over_in_silence() -> None:
+    exif = b"II*\0" * 20
+    body = b"WEBPEXIF" + struct.pack("<I", len(exif)) + exif
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert texts_of(b"RIFF" + struct.pack("<I", len(body)) + body) == {}
+    assert told == []
