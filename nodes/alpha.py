@@ -6,25 +6,18 @@ A mask is the inverse of alpha: 1 where the picture is transparent.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from nodegraph.node import Choice, NodeError, node
 from nodes.resize import resize, resize_mask
-from nodes.values import Image, Mask
+from nodes.values import Image, ImageAndMask, Mask
 
 Operator = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 OPAQUE_ENOUGH = 1e-5
 """The alpha up to which a composited pixel counts as transparent, and so as black."""
-
-
-class ImageAndMask(NamedTuple):
-    """Outputs of the nodes that give a picture and its transparency."""
-
-    IMAGE: Image
-    MASK: Mask
 
 
 def _weighted(

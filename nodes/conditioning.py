@@ -11,11 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nodegraph.node import Choice, Context, NodeError, Range, Widget, node
+from nodes.latents import PIXELS
 from nodes.resize import MAX_SIZE, resize_mask
 from nodes.values import Area, Cond, Conditioning, Image, Latent, Mask, Vae
 
-PIXELS = 8
-"""Pixels of the picture to one of the latent, in each direction."""
 Strength = Annotated[float, Range(0.0, 10.0, step=0.01)]
 Fraction = Annotated[float, Range(0, 1.0, step=0.01)]
 Pixels = Annotated[int, Range(0, MAX_SIZE, step=8)]

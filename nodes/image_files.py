@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import PIL.Image
@@ -17,7 +17,7 @@ from torch import Tensor
 from nodegraph.node import Choice, Context, NodeError, Range, SavedFile, Shown, Widget, node
 from nodes import saving
 from nodes.provenance import metadata
-from nodes.values import Image, Mask
+from nodes.values import Image, ImageAndMask, Mask
 
 PREFIX_HELP = (
     "What the file names start with. May hold sub-folders and placeholders such as %date:yyyy-MM-dd%, %width%"
@@ -29,13 +29,6 @@ NO_ALPHA = (64, 64)
 """Size of the empty mask of a picture without transparency."""
 WEBP_METHODS = {"default": 4, "fastest": 0, "slowest": 6}
 Prefix = Annotated[str, Widget(tooltip=PREFIX_HELP)]
-
-
-class ImageAndMask(NamedTuple):
-    """Outputs of the loading nodes."""
-
-    IMAGE: Image
-    MASK: Mask
 
 
 @node(
@@ -183,19 +176,27 @@ def load_image_mask(
         values = _plane(picture.getchannel(channel[0].upper()))
         return 1.0 - values if channel == "alpha" else values
 
-    return Mask(_opened(_find(ctx, image, "input"), read)[None])
+    return Mask(_opened(ctx.folders.find("input", image), read)[None])
 
 
 def to_pil(pixels: Tensor) -> PIL.Image.Image:
     """A picture (height, width, channels) in 0..1 as 8-bit grey, RGB or RGBA; fractions of a level are cut off.
 
-    Raises NodeError where it has another number of channels.
+    Raises NodeError where it has another number of channels, or is NaN throughout.
     """
     if pixels.ndim != 3 or pixels.shape[-1] not in (1, 3, 4):
         raise NodeError(
             "a picture to save needs 1, 3 or 4 channels.",
             input="images",
             found=f"shape {tuple(pixels.shape)} (height, width, channels)",
+        )
+    if bool(pixels.isnan().all()):
+        raise NodeError(
+            "the picture is not a number (NaN) in every pixel: it would be black.",
+            code="not_a_number",
+            input="images",
+            hint="A prompt weight, cfg or latent was out of bounds, the model file is damaged, or its numbers"
+            " overflow in fp16: then --dtype bf16 or fp32 helps.",
         )
     levels = (
         (pixels.detach().to("cpu", torch.float32) * 255.0).nan_to_num(0.0).clamp(0.0, 255.0).to(torch.uint8)
@@ -244,14 +245,6 @@ def _encoded(frames: Sequence[PIL.Image.Image], form: str, **options: Any) -> by
     return buffer.getvalue()
 
 
-def _find(ctx: Context, name: str, kind: str) -> Path:
-    """The file of a name, which may say its folder as in `picture.png [output]`."""
-    for other in ("input", "output", "temp"):
-        if name.endswith(f"[{other}]"):
-            return ctx.folders.find(other, name.removesuffix(f"[{other}]").rstrip())
-    return ctx.folders.find(kind, name)
-
-
 def _opened(path: Path, read: Callable[[PIL.Image.Image], Any]) -> Any:
     """What `read` makes of the opened picture; every fault of the file is a NodeError."""
     try:
@@ -291,7 +284,7 @@ def _load(ctx: Context, name: str, kind: str) -> ImageAndMask:
             masks = (torch.zeros(NO_ALPHA),) * len(pictures)
         return ImageAndMask(Image(torch.stack(pictures)), Mask(torch.stack(masks)))
 
-    loaded: ImageAndMask = _opened(_find(ctx, name, kind), read)
+    loaded: ImageAndMask = _opened(ctx.folders.find(kind, name), read)
     return loaded
 
 

@@ -13,7 +13,7 @@ from nodegraph.node import Choice, Many, NodeError, Range, Widget, node
 from nodes.compositing import matched
 from nodes.orientation import FLIPS, ROTATIONS, flipped, rotated
 from nodes.resize import CROPS, IMAGE_METHODS, MAX_SIZE, resize
-from nodes.values import Image, Mask
+from nodes.values import Image, ImageAndMask, Mask
 
 MEGAPIXEL = 1024 * 1024
 SPACING_COLORS = {
@@ -28,13 +28,6 @@ Size = Annotated[int, Range(1, MAX_SIZE, step=1)]
 Offset = Annotated[int, Range(0, MAX_SIZE, step=1)]
 Padding = Annotated[int, Range(0, MAX_SIZE, step=8)]
 Color = Annotated[int, Range(0, 0xFFFFFF, step=1)]
-
-
-class PaddedImage(NamedTuple):
-    """Outputs of ImagePadForOutpaint."""
-
-    IMAGE: Image
-    MASK: Mask
 
 
 class ImageSize(NamedTuple):
@@ -191,7 +184,7 @@ def image_pad_for_outpaint(
     right: Padding = 0,
     bottom: Padding = 0,
     feathering: Offset = 40,
-) -> PaddedImage:
+) -> ImageAndMask:
     """Puts grey borders around a picture, with a mask of what is to be painted there.
 
     MASK (1, height, width) is 1 on the borders and falls to 0 over `feathering` pixels inside the picture, where the
@@ -206,7 +199,7 @@ def image_pad_for_outpaint(
         horizontal = _border_distance(columns, left > 0, right > 0)
         distance = torch.minimum(vertical[:, None], horizontal)
         inside = (((feathering - distance) / feathering).clamp(min=0.0) ** 2).float()
-    return PaddedImage(Image(padded), Mask(F.pad(inside, border, value=1.0)[None]))
+    return ImageAndMask(Image(padded), Mask(F.pad(inside, border, value=1.0)[None]))
 
 
 @node("ImageStitch", category="image/transform", display_name="Image Stitch")

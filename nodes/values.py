@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -97,6 +97,13 @@ class Mask:
     """Masks: (batch, height, width), float32, 0..1; 1 is the part that changes."""
 
     values: Tensor
+
+
+class ImageAndMask(NamedTuple):
+    """Outputs of the nodes that give pictures and a mask for each."""
+
+    IMAGE: Image
+    MASK: Mask
 
 
 @value("LATENT", TENSORS)
@@ -202,10 +209,10 @@ class LatentFormat:
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A network's architecture as plain data: the class that builds it and its arguments, hashable."""
+    """A network's architecture as plain data: the name of its class and the arguments, hashable."""
 
     name: str
-    """Such as `unet_2d_condition`, `autoencoder_kl`, `clip_text`: keys of nodes.models' builders."""
+    """`unet`, `autoencoder_kl` or `clip_text`: what `nodes.models.networks.build` builds."""
     arguments: tuple[tuple[str, Any], ...]
 
     def __getitem__(self, name: str) -> Any:
