@@ -56,7 +56,7 @@ def sampler_custom(
     sigmas: Sigmas,
     latent_image: Latent,
 ) -> SampledPair:
-    """Denoise a latent with a given sampler over given noise levels, by classifier-free guidance."""
+    """Denoises a latent with a given sampler over given noise levels, by classifier-free guidance."""
     guider = cfg_guider(model, positive, negative, cfg)
     drawn = noise_seed if add_noise else None
     return SampledPair(*run_guider(ctx, guider, drawn, noise_seed, sampler, sigmas.values, latent_image))
@@ -66,7 +66,7 @@ def sampler_custom(
 def sampler_custom_advanced(
     *, ctx: Context, noise: Noise, guider: Guider, sampler: Sampler, sigmas: Sigmas, latent_image: Latent
 ) -> SampledPair:
-    """Denoise a latent with given noise, guider and sampler over given noise levels."""
+    """Denoises a latent with given noise, guider and sampler over given noise levels."""
     seed = 0 if noise.seed is None else noise.seed
     return SampledPair(*run_guider(ctx, guider, noise.seed, seed, sampler, sigmas.values, latent_image))
 
@@ -157,7 +157,7 @@ def laplace_scheduler(
 def align_your_steps_scheduler(
     *,
     model_type: Annotated[str, Choice(("SD1", "SDXL", "SVD"))],
-    steps: Annotated[int, Range(1, 10000)] = 10,
+    steps: Steps = 10,
     denoise: Share = 1.0,
 ) -> Sigmas:
     """The noise levels that Align Your Steps found best for a model family, interpolated to `steps`."""
@@ -267,7 +267,7 @@ def disable_noise() -> Noise:
 
 @node("AddNoise", category="_for_testing/custom_sampling/noise")
 def add_noise(*, model: Model, noise: Noise, sigmas: Sigmas, latent_image: Latent) -> Latent:
-    """Noise a latent as far as the levels reach: by the difference of their first and last."""
+    """Noises a latent as far as the levels reach: by the difference of their first and last."""
     return noised(model, draw_noise(latent_image, noise.seed), sigmas.values, latent_image)
 
 

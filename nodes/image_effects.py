@@ -82,9 +82,9 @@ def canny(
     low_threshold: Annotated[float, Range(0.01, 0.99, step=0.01)] = 0.4,
     high_threshold: Annotated[float, Range(0.01, 0.99, step=0.01)] = 0.8,
 ) -> Image:
-    """White edges on black: where the brightness changes by more than `high_threshold`, and what is joined to that
-    above `low_threshold`.
+    """White edges on black, where the brightness changes sharply.
 
+    An edge is a change of more than `high_threshold`, and what is joined to it above `low_threshold`.
     Returns (batch, height, width, 3) of 0 and 1. Source: Canny, A Computational Approach to Edge Detection (1986).
     """
     if low_threshold > high_threshold:

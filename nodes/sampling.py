@@ -36,7 +36,7 @@ def ksampler(
     latent_image: Latent,
     denoise: Share = 1.0,
 ) -> Latent:
-    """Denoise a latent, guided by a positive and a negative conditioning.
+    """Denoises a latent, guided by a positive and a negative conditioning.
 
     `denoise` below 1 noises the latent to that part of the schedule only, so that its composition stays; 0 returns it
     unchanged. `cfg` is the scale of classifier-free guidance; at 1 the negative conditioning has no part.
@@ -64,7 +64,7 @@ def ksampler_advanced(
     end_at_step: Annotated[int, Range(0, 10000)] = 10000,
     return_with_leftover_noise: Annotated[str, Choice(("disable", "enable"))],
 ) -> Latent:
-    """Denoise a latent over a part of the schedule: from `start_at_step` up to `end_at_step`.
+    """Denoises a latent over a part of the schedule: from `start_at_step` up to `end_at_step`.
 
     With `return_with_leftover_noise` another sampler can go on from where this one stopped, with `add_noise`
     disabled; without it the last step goes down to no noise.

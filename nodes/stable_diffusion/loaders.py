@@ -66,7 +66,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 def checkpoint_loader_simple(
     *, ctx: Context, ckpt_name: Annotated[str, Choice(files="checkpoints")]
 ) -> Checkpoint:
-    """Load a Stable Diffusion 1.x or 2.x checkpoint: one .safetensors file with U-Net, text encoder and VAE.
+    """Loads a Stable Diffusion 1.x or 2.x checkpoint: one .safetensors file with U-Net, text encoder and VAE.
 
     What it is, is read off the file itself. Raises NodeError, saying what the file is, where it is something else.
     """
@@ -80,7 +80,7 @@ def checkpoint_loader(
     config_name: Annotated[str, Choice(CONFIGS)],
     ckpt_name: Annotated[str, Choice(files="checkpoints")],
 ) -> Checkpoint:
-    """Load a checkpoint; the configuration decides the prediction type and the text encoder's last layer.
+    """Loads a checkpoint; the configuration decides the prediction type and the text encoder's last layer.
 
     The architecture is read off the file all the same.
     """
@@ -93,7 +93,7 @@ def checkpoint_loader(
 
 @node("DiffusersLoader", category="advanced/loaders/deprecated", display_name="DiffusersLoader", lane="io")
 def diffusers_loader(*, ctx: Context, model_path: Annotated[str, Choice(files="diffusers")]) -> Checkpoint:
-    """Load a folder in diffusers' layout: unet, vae and text_encoder, each with .safetensors and config.json.
+    """Loads a folder in diffusers' layout: unet, vae and text_encoder, each with .safetensors and config.json.
 
     The prediction type and noise schedule are those of the folder's scheduler. Raises NodeError where a part is missing.
     """
@@ -107,7 +107,7 @@ def unet_loader(
     unet_name: Annotated[str, Choice(files="diffusion_models")],
     weight_dtype: Annotated[str, Choice(("default", "fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2"))],
 ) -> Model:
-    """Load a U-Net alone. The fp8 types halve its memory: weights are stored so, and computing stays as it is."""
+    """Loads a U-Net alone. The fp8 types halve its memory: weights are stored so, and computing stays as it is."""
     header = read_header(ctx.folders.find("diffusion_models", unet_name))
     model = model_recipe(need(header, "unet"), hints_of(header))
     if weight_dtype == "default":
@@ -123,7 +123,7 @@ def clip_loader(
     type: Annotated[str, Choice(CLIP_TYPES)],
     device: Annotated[str | None, Choice(("default", "cpu")), Widget(optional=True)] = None,
 ) -> Clip:
-    """Load a CLIP text encoder alone; `type` says for which models, of which Stable Diffusion is supported here."""
+    """Loads a CLIP text encoder alone; `type` says for which models, of which Stable Diffusion is supported here."""
     if type != "stable_diffusion":
         raise NodeError(
             f"text encoders for {type} are not supported yet.",
@@ -137,7 +137,7 @@ def clip_loader(
 
 @node("VAELoader", category="loaders", display_name="Load VAE", lane="io")
 def vae_loader(*, ctx: Context, vae_name: Annotated[str, Choice(("pixel_space",), files="vae")]) -> Vae:
-    """Load an autoencoder alone, from a file of its own or from a checkpoint in the vae folder."""
+    """Loads an autoencoder alone, from a file of its own or from a checkpoint in the vae folder."""
     if vae_name == "pixel_space":
         raise NodeError(
             "models that work on pixels are not supported yet.", input="vae_name", code="unsupported_model"
@@ -153,7 +153,7 @@ def model_sampling_discrete(
     sampling: Annotated[str, Choice(("eps", "v_prediction", "lcm", "x0", "img_to_img"))],
     zsnr: bool = False,
 ) -> Model:
-    """Say what the model predicts, where the file does not tell; `zsnr` stretches the schedule to pure noise."""
+    """Says what the model predicts, where the file does not tell; `zsnr` stretches the schedule to pure noise."""
     base = model.parametrisation if isinstance(model.parametrisation, Discrete) else Discrete()
     schedule = {
         "beta_schedule": base.beta_schedule,

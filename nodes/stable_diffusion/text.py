@@ -34,7 +34,7 @@ def _embeddings_identity(text: str = "", folders: Folders | None = None) -> byte
 def clip_text_encode(
     *, ctx: Context, text: Annotated[str, Widget(multiline=True)], clip: Clip
 ) -> Conditioning:
-    """Encode a prompt for the model to be guided by.
+    """Encodes a prompt for the model to be guided by.
 
     `(word)` makes a word 1.1 times as strong, `(word:1.3)` 1.3 times, `\\(` and `\\)` are parentheses,
     `embedding:name` stands for a textual inversion from the embeddings folder. A prompt of any length is read in chunks
@@ -49,5 +49,5 @@ def clip_text_encode(
 def clip_set_last_layer(
     *, clip: Clip, stop_at_clip_layer: Annotated[int, Range(-24, -1, step=1)] = -1
 ) -> Clip:
-    """Take the encoding from an earlier layer of the text encoder: -1 is the last, -2 the one before ("clip skip")."""
+    """Takes the encoding from an earlier layer of the text encoder: -1 is the last, -2 the one before ("clip skip")."""
     return replace(clip, stop_layer=stop_at_clip_layer)

@@ -24,7 +24,7 @@ FramesOverlap = Annotated[int, Range(4, 4096, step=4)]
 
 @node("VAEDecode", category="latent", display_name="VAE Decode", lane="device")
 def vae_decode(*, ctx: Context, samples: Latent, vae: Vae) -> Image:
-    """Decode latents into pictures, (batch, height * 8, width * 8, 3).
+    """Decodes latents into pictures, (batch, height * 8, width * 8, 3).
 
     Where memory runs out it goes on in tiles.
     """
@@ -43,7 +43,7 @@ def vae_decode_tiled(
     temporal_size: Frames = 64,
     temporal_overlap: FramesOverlap = 8,
 ) -> Image:
-    """Decode latents in overlapping tiles of `tile_size` pixels, which takes less memory.
+    """Decodes latents in overlapping tiles of `tile_size` pixels, which takes less memory.
 
     The overlap is at most a quarter of the tile. The temporal inputs are for video and change nothing here.
     """
@@ -53,7 +53,7 @@ def vae_decode_tiled(
 
 @node("VAEEncode", category="latent", display_name="VAE Encode", lane="device")
 def vae_encode(*, ctx: Context, pixels: Image, vae: Vae) -> Latent:
-    """Encode pictures into latents, (batch, 4, height / 8, width / 8).
+    """Encodes pictures into latents, (batch, 4, height / 8, width / 8).
 
     Sides that are no multiple of 8 are cropped around the middle; alpha is left out.
     """
@@ -72,7 +72,7 @@ def vae_encode_tiled(
     temporal_size: Frames = 64,
     temporal_overlap: FramesOverlap = 8,
 ) -> Latent:
-    """Encode pictures in overlapping tiles of `tile_size` pixels, which takes less memory.
+    """Encodes pictures in overlapping tiles of `tile_size` pixels, which takes less memory.
 
     The temporal inputs are for video and change nothing here.
     """
@@ -94,7 +94,7 @@ def vae_encode_for_inpaint(
     mask: Mask,
     grow_mask_by: Annotated[int, Range(0, 64, step=1)] = 6,
 ) -> Latent:
-    """Encode pictures with what the mask covers greyed out, and give the mask to the sampler.
+    """Encodes pictures with what the mask covers greyed out, and gives the mask to the sampler.
 
     The sampler's mask is grown by `grow_mask_by` pixels so that the seam is painted over.
     """
