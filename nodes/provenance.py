@@ -10,7 +10,10 @@ from typing import Any
 from nodegraph.node import Context, NodeError, file_identity
 
 HASHED_BYTES = 64 * 2**20
-"""Models up to this size are named by their SHA-256: hashing gigabytes would take longer than many a picture."""
+"""Models up to this size are named by their SHA-256: hashing gigabytes would take longer than many a picture.
+
+`file_identity` is that hash only for files that it reads whole, which are those up to this size.
+"""
 
 
 def metadata(ctx: Context) -> dict[str, str]:
