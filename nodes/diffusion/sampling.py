@@ -158,9 +158,10 @@ def fit_channels(latent: Latent, model: Model) -> Latent:
     Raises NodeError where a latent with content does not match.
     """
     samples, channels = latent.samples, model.latent_format.channels
-    if samples.ndim == 4 and samples.shape[1] == channels:
+    filled = samples.ndim == 4 and 0 not in samples.shape
+    if filled and samples.shape[1] == channels:
         return latent
-    if samples.ndim == 4 and not bool(samples.count_nonzero()):
+    if filled and not bool(samples.count_nonzero()):
         return replace(latent, samples=samples.new_zeros(samples.shape[0], channels, *samples.shape[2:]))
     raise NodeError(
         f"the latent does not fit the model: {model.family} works on latents with {channels} channels.",

@@ -105,6 +105,9 @@ def test_empty_latent_takes_the_channels_of_the_model_and_content_must_match() -
     with pytest.raises(NodeError, match="sd1 works on latents with 4 channels") as caught:
         fit_channels(Latent(torch.ones(2, 16, 8, 8)), model())
     assert caught.value.found == "samples of shape (2, 16, 8, 8)"
+    for channels in (4, 16):
+        with pytest.raises(NodeError, match="does not fit"):
+            fit_channels(Latent(torch.zeros(0, channels, 8, 8)), model())
 
 
 def test_encodings_of_another_model_are_a_clear_error() -> None:
