@@ -66,6 +66,13 @@ def test_levels_are_cut_off_not_rounded() -> None:
     assert np.asarray(picture)[0, :, 0].tolist() == [0, 0, 0, 1, 127, 255, 255, 0, 255]
 
 
+def test_a_picture_that_is_nan_throughout_is_refused(context: Context, folders: Folders) -> None:
+    with pytest.raises(NodeError, match="not a number") as caught:
+        save_image(Image(torch.full((1, 4, 4, 3), float("nan"))), context)
+    assert caught.value.code == "not_a_number"
+    assert not any(folders.output.rglob("*"))
+
+
 def test_a_picture_of_two_channels_is_refused(context: Context, folders: Folders) -> None:
     with pytest.raises(NodeError, match="1, 3 or 4 channels"):
         save_image(Image(levels(1, 4, 4, 2)), context)
