@@ -111,20 +111,16 @@ def _section(spec: NodeSpec) -> Iterator[str]:
     if spec.description:
         yield spec.description.strip()
         yield ""
-    if spec.inputs:
+    if spec.inputs or spec.takes_kwargs:
         yield "| input | type | default | allowed |"
         yield "|---|---|---|---|"
-    for name, item in spec.inputs.items():
-        yield f"| `{name}` | {type_text(item)} | {default_text(item)} | {_cell(allowed_text(item))} |"
-    if spec.takes_kwargs:
-        yield "| any other | * |  |  |"
-    if spec.outputs:
-        listed = ", ".join(
-            f"`{item.name}` ({item.type}{' list' if item.many else ''})" for item in spec.outputs
-        )
-        yield ("" if not spec.inputs and not spec.takes_kwargs else "\n") + f"Gives {listed}."
-    else:
-        yield ("" if not spec.inputs and not spec.takes_kwargs else "\n") + "Gives no outputs."
+        for name, item in spec.inputs.items():
+            yield f"| `{name}` | {type_text(item)} | {default_text(item)} | {_cell(allowed_text(item))} |"
+        if spec.takes_kwargs:
+            yield "| any other | * |  |  |"
+        yield ""
+    listed = ", ".join(f"`{item.name}` ({item.type}{' list' if item.many else ''})" for item in spec.outputs)
+    yield f"Gives {listed or 'no outputs'}."
 
 
 def type_text(item: InputSpec) -> str:
