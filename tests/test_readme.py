@@ -61,6 +61,11 @@ def test_every_python_block_works(elsewhere: Path) -> None:
         script = elsewhere / f"block{index}.py"
         script.write_text(code, encoding="utf-8")
         done = subprocess.run(
-            [sys.executable, str(script)], cwd=elsewhere, env=environment(), capture_output=True, text=True, timeout=120
+            [sys.executable, str(script)],
+            cwd=elsewhere,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=120,
         )
         assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"

@@ -39,7 +39,7 @@ def loaded(recipe: Any) -> Any:
     architecture: Architecture = recipe.architecture
     weights: Weights = recipe.weights
     placement = Placement(torch.device("cpu"), torch.float32)
-    return assemble(architecture, read_tensors(weights, empty_module(architecture), placement))
+    return assemble(architecture, read_tensors(weights, empty_module(architecture), placement).tensors)
 
 
 def close(one: Tensor, other: Tensor) -> bool:
