@@ -50,7 +50,7 @@ def to_batch(tensor: Tensor, count: int) -> Tensor:
     """The tensor's items over and over until there are `count`; cut off where there are more."""
     if tensor.shape[0] == count:
         return tensor
-    return tensor[torch.arange(count) % tensor.shape[0]]
+    return tensor[torch.arange(count, device=tensor.device) % tensor.shape[0]]
 
 
 def bislerp(samples: Tensor, width: int, height: int) -> Tensor:

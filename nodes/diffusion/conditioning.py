@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from nodegraph.node import NodeError
-from nodes.diffusion.inpainting import repeat_batch
 from nodes.diffusion.model_denoiser import Inputs
 from nodes.diffusion.parametrisation import Parametrisation
+from nodes.resize import to_batch
 from nodes.values import Area, Cond, Conditioning
 
 # Pixels of the latent over which an area fades in at its borders inside the picture.
@@ -117,7 +117,7 @@ def encode_inputs(cond: Cond, batch: int, device: torch.device, dtype: torch.dty
     """Bring a conditioning's encodings to the batch size, the device and the dtype of the network."""
 
     def fit(tensor: Tensor) -> Tensor:
-        return repeat_batch(tensor.to(device, dtype if tensor.is_floating_point() else None), batch)
+        return to_batch(tensor.to(device, dtype if tensor.is_floating_point() else None), batch)
 
     return Inputs(
         context=fit(cond.context),
@@ -183,7 +183,7 @@ def _entry(item: _Placed, latent: Tensor, parametrisation: Parametrisation) -> E
     if item.mask is not None:
         mask = item.mask if box is None else box.of(item.mask)
         if mask.shape[0] > 1:
-            mask = repeat_batch(mask, latent.shape[0])
+            mask = to_batch(mask, latent.shape[0])
         weight = mask * item.cond.mask_strength * item.cond.strength
     elif box is not None:
         weight = _feathered(box, height, width).to(latent.device) * item.cond.strength

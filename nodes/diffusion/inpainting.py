@@ -12,6 +12,7 @@ from torch.nn import functional
 from nodes.diffusion.denoiser import Denoiser
 from nodes.diffusion.model_denoiser import into_network
 from nodes.diffusion.parametrisation import Parametrisation
+from nodes.resize import resize, to_batch
 from nodes.values import LatentFormat
 
 MaskAt = Callable[[float, Tensor], Tensor]
@@ -19,14 +20,6 @@ MaskAt = Callable[[float, Tensor], Tensor]
 
 # What black is in the scaled latents of Stable Diffusion 1.x: the masked picture where none was given.
 _BLACK = (0.8223, -0.6876, 0.6364, 0.1380)
-
-
-def repeat_batch(tensor: Tensor, batch: int) -> Tensor:
-    """Repeat or cut the first dimension to `batch`, in order and from the start."""
-    if tensor.shape[0] == batch:
-        return tensor
-    times = -(-batch // tensor.shape[0])
-    return tensor.repeat(times, *(1 for _ in tensor.shape[1:]))[:batch]
 
 
 def spread_batch(tensor: Tensor, batch: int) -> Tensor:
@@ -49,21 +42,7 @@ def spread_batch(tensor: Tensor, batch: int) -> Tensor:
 def fit_mask(mask: Tensor, latent: Tensor) -> Tensor:
     """Resize a noise mask (any leading dimensions, height, width) to (batch, 1, height, width) of `latent`."""
     flat = mask.reshape(-1, 1, *mask.shape[-2:]).to(latent.device, torch.float32)
-    return repeat_batch(
-        functional.interpolate(flat, size=latent.shape[-2:], mode="bilinear"), latent.shape[0]
-    )
-
-
-def resize_filling(picture: Tensor, height: int, width: int) -> Tensor:
-    """Resize (batch, channels, h, w) bilinearly to fill `height` by `width`, cropping what is over at the edges."""
-    old_height, old_width = picture.shape[-2:]
-    left = top = 0
-    if old_width / old_height > width / height:
-        left = round((old_width - old_width * ((width / height) / (old_width / old_height))) / 2)
-    elif old_width / old_height < width / height:
-        top = round((old_height - old_height * ((old_width / old_height) / (width / height))) / 2)
-    cut = picture[..., top : old_height - top, left : old_width - left]
-    return functional.interpolate(cut, size=(height, width), mode="bilinear")
+    return to_batch(functional.interpolate(flat, size=latent.shape[-2:], mode="bilinear"), latent.shape[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +119,7 @@ def concat_channels(
     assert mask is not None
     mask = mask.reshape(-1, 1, *mask.shape[-2:]).to(latent)
     if mask.shape[-2:] != latent.shape[-2:]:
-        mask = resize_filling(mask, height, width)
+        mask = resize(mask, width, height, "bilinear", crop="center")
     picture = latent
     if concat_latent is not None:
         picture = into_network(concat_latent.to(latent), latent_format)
@@ -149,5 +128,6 @@ def concat_channels(
 
 def _fitted(picture: Tensor, latent: Tensor) -> Tensor:
     if picture.shape[1:] != latent.shape[1:]:
-        picture = resize_filling(picture, *latent.shape[-2:])
+        height, width = latent.shape[-2:]
+        picture = resize(picture, width, height, "bilinear", crop="center")
     return spread_batch(picture, latent.shape[0])

@@ -11,6 +11,7 @@ from torch import Tensor
 from nodes.diffusion.denoiser import Denoiser, OnStep
 from nodes.diffusion.noise import StepNoise
 from nodes.diffusion.samplers.steps import derivative, evaluate, intervals, scalar
+from nodes.resize import resize
 
 
 def ddpm(denoise: Denoiser, x: Tensor, sigmas: Sequence[float], noise: StepNoise, on_step: OnStep) -> Tensor:
@@ -52,8 +53,6 @@ def lcm_upscale(
     `scale_steps` is the number of those steps, -1 for half of all; `upscale_method` is one of resize's. Returns
     a latent of the new height and width.
     """
-    from nodes.resize import resize
-
     count = min(scale_steps, len(sigmas)) if scale_steps >= 0 else max(len(sigmas) // 2, 1)
     ratios = np.linspace(1.0, scale_ratio, count + 1)[1:].tolist()
     height, width = x.shape[-2:]

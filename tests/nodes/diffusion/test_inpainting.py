@@ -9,8 +9,6 @@ from nodes.diffusion.inpainting import (
     Masked,
     concat_channels,
     fit_mask,
-    repeat_batch,
-    resize_filling,
     spread_batch,
 )
 from nodes.diffusion.parametrisation import Discrete, Parametrisation
@@ -70,21 +68,12 @@ def test_mask_of_any_shape_fits_the_latent() -> None:
     assert fit_mask(three, LATENT).mean(dim=(1, 2, 3)).tolist() == [0.0, 1.0]
 
 
-def test_batches_are_repeated_from_the_start_or_spread_evenly() -> None:
+def test_batches_are_spread_evenly() -> None:
     items = torch.arange(4.0).view(4, 1)
-    assert repeat_batch(items, 6).flatten().tolist() == [0, 1, 2, 3, 0, 1]
-    assert repeat_batch(items, 2).flatten().tolist() == [0, 1]
     assert spread_batch(items, 2).flatten().tolist() == [0, 3]
     assert spread_batch(items, 3).flatten().tolist() == [0, 2, 3]
     assert spread_batch(items[:2], 5).flatten().tolist() == [0, 0, 1, 1, 1]
     assert spread_batch(items, 1).flatten().tolist() == [0]
-
-
-def test_resizing_fills_and_crops_the_middle() -> None:
-    wide = torch.arange(8.0).expand(1, 1, 4, 8)
-    assert resize_filling(wide, 4, 4)[0, 0, 0].tolist() == [2.0, 3.0, 4.0, 5.0]
-    tall = wide.transpose(2, 3)
-    assert resize_filling(tall, 4, 4)[0, 0, :, 0].tolist() == [2.0, 3.0, 4.0, 5.0]
 
 
 def test_inpainting_model_is_given_the_mask_and_the_scaled_picture() -> None:
