@@ -198,14 +198,6 @@ def to_pil(pixels: Tensor) -> PIL.Image.Image:
             hint="A prompt weight, cfg or latent was out of bounds, the model file is damaged, or its numbers"
             " overflow in fp16: then --dtype bf16 or fp32 helps.",
         )
-    if bool(pixels.isnan().all()):
-        raise NodeError(
-            "the picture is not a number (NaN) in every pixel: it would be black.",
-            code="not_a_number",
-            input="images",
-            hint="A prompt weight, cfg or latent was out of bounds, the model file is damaged, or its numbers"
-            " overflow in fp16: then --dtype bf16 or fp32 helps.",
-        )
     levels = (
         (pixels.detach().to("cpu", torch.float32) * 255.0).nan_to_num(0.0).clamp(0.0, 255.0).to(torch.uint8)
     )
