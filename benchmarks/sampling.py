@@ -26,7 +26,7 @@ from torch import Tensor
 from nodegraph.folders import Folders
 from nodegraph.node import Runtime
 from nodes.diffusion.model_denoiser import Network
-from nodes.diffusion.sampling import draw_noise, ksampler_levels, sample
+from nodes.diffusion.sampling import draw_noise, sample, sampled_levels
 from nodes.models.autoencoder import Autoencoder
 from nodes.models.ldm_keys import unet_to_diffusers, vae_to_diffusers
 from nodes.models.pool import ModelPool
@@ -58,7 +58,7 @@ class Setup:
     def sample(self, network: Network, seed: int) -> Tensor:
         """One run of the driver that the KSampler uses."""
         model = self.checkpoint.MODEL
-        levels = ksampler_levels(model, "euler", "normal", self.steps)
+        levels = sampled_levels(model, "euler", "normal", self.steps)
         noise = draw_noise(self.latent, seed)
         done, _ = sample(network, self.guider, noise, seed, Sampler("euler"), levels, self.latent)
         return done.samples

@@ -9,7 +9,7 @@ from torch import Tensor
 from nodegraph.node import Choice, Context, Range, Widget, node
 from nodes.diffusion.denoiser import OnStep, Step
 from nodes.diffusion.samplers import SAMPLERS
-from nodes.diffusion.sampling import StepPreview, draw_noise, fit_channels, ksampler_levels, sample
+from nodes.diffusion.sampling import StepPreview, draw_noise, fit_channels, sample, sampled_levels
 from nodes.diffusion.schedules import SCHEDULES
 from nodes.values import Conditioning, Guider, Latent, Model, Sampler
 
@@ -41,7 +41,7 @@ def ksampler(
     `denoise` below 1 noises the latent to that part of the schedule only, so that its composition stays; 0 returns it
     unchanged. `cfg` is the scale of classifier-free guidance; at 1 the negative conditioning has no part.
     """
-    sigmas = ksampler_levels(model, sampler_name, scheduler, steps, denoise)
+    sigmas = sampled_levels(model, sampler_name, scheduler, steps, denoise)
     guider = cfg_guider(model, positive, negative, cfg)
     return run_guider(ctx, guider, seed, seed, Sampler(sampler_name), sigmas, latent_image)[0]
 
@@ -70,7 +70,7 @@ def ksampler_advanced(
     disabled; without it the last step goes down to no noise.
     """
     leave_noise = return_with_leftover_noise == "enable"
-    sigmas = ksampler_levels(
+    sigmas = sampled_levels(
         model, sampler_name, scheduler, steps, 1.0, start_at_step, end_at_step, leave_noise
     )
     guider = cfg_guider(model, positive, negative, cfg)

@@ -76,10 +76,25 @@ def _float32(value: float) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Gaussian:
-    """What all time scales share: the algebra of a prediction type."""
+class _TimeScale:
+    """What all time scales share: the ends of the table and the algebra of a prediction type."""
 
     prediction: Prediction = "eps"
+
+    @cached_property
+    def sigmas(self) -> Tensor:
+        """The noise levels, ascending, float32 on the CPU. Read only."""
+        raise NotImplementedError
+
+    @cached_property
+    def sigma_min(self) -> float:
+        """The smallest noise level of the table."""
+        return float(self.sigmas[0])
+
+    @cached_property
+    def sigma_max(self) -> float:
+        """The largest noise level of the table."""
+        return float(self.sigmas[-1])
 
     @property
     def sigma_data(self) -> float:
@@ -138,7 +153,7 @@ class _Gaussian:
         return latent / (1.0 - sigma) if self.is_flow else latent
 
 
-class _Table(_Gaussian):
+class _Table(_TimeScale):
     """A time scale given by a table of sigmas with a log-linear interpolation between its entries."""
 
     @cached_property
@@ -154,16 +169,6 @@ class _Table(_Gaussian):
     def log_sigmas(self) -> Tensor:
         """The natural logarithms of the noise levels, float32 on the CPU. Read only."""
         return self._exact_sigmas.log().float()
-
-    @cached_property
-    def sigma_min(self) -> float:
-        """The smallest noise level of the table."""
-        return float(self.sigmas[0])
-
-    @cached_property
-    def sigma_max(self) -> float:
-        """The largest noise level of the table."""
-        return float(self.sigmas[-1])
 
     def _nearest(self, sigma: float) -> int:
         # float32 throughout: a sigma interpolated half-way between two entries is a tie up to rounding.
@@ -259,7 +264,7 @@ def _rescale_to_zero_terminal_snr(sigmas: Tensor) -> Tensor:
     return ((1 - alpha_bar) / alpha_bar).sqrt()
 
 
-class _LogUniform(_Gaussian):
+class _LogUniform(_TimeScale):
     """A continuous time scale; its table is 1,000 levels evenly spaced in log sigma."""
 
     lowest: float
@@ -269,16 +274,6 @@ class _LogUniform(_Gaussian):
     def sigmas(self) -> Tensor:
         """A thousand noise levels, ascending, float32 on the CPU. Read only."""
         return torch.linspace(math.log(self.lowest), math.log(self.highest), 1000).exp()
-
-    @cached_property
-    def sigma_min(self) -> float:
-        """The smallest noise level of the table."""
-        return float(self.sigmas[0])
-
-    @cached_property
-    def sigma_max(self) -> float:
-        """The largest noise level of the table."""
-        return float(self.sigmas[-1])
 
     def percent_to_sigma(self, percent: float) -> float:
         """Return the noise level at `percent` (0 at the start of sampling, 1 at its end)."""
@@ -333,7 +328,7 @@ class ContinuousV(_LogUniform):
 
 
 @dataclass(frozen=True)
-class Flow(_Gaussian):
+class Flow(_TimeScale):
     """Rectified flow with the time shift of Stable Diffusion 3 (https://arxiv.org/abs/2403.03206).
 
     `multiplier` is the range of the time that the network is given: 1,000, or 1 for AuraFlow.
@@ -347,16 +342,6 @@ class Flow(_Gaussian):
     def sigmas(self) -> Tensor:
         """A thousand noise levels, ascending, float32 on the CPU. Read only."""
         return self._at(torch.arange(1, 1001) / 1000 * self.multiplier)
-
-    @cached_property
-    def sigma_min(self) -> float:
-        """The smallest noise level of the table."""
-        return float(self.sigmas[0])
-
-    @cached_property
-    def sigma_max(self) -> float:
-        """The largest noise level: 1, pure noise."""
-        return float(self.sigmas[-1])
 
     def _at(self, timestep: Tensor) -> Tensor:
         time = timestep / self.multiplier

@@ -114,7 +114,7 @@ def starts_at_top(sigma: float, parametrisation: Parametrisation) -> bool:
     return math.isclose(highest, sigma, rel_tol=1e-05) or sigma > highest
 
 
-def ksampler_levels(
+def sampled_levels(
     model: Model,
     sampler: str,
     scheduler: str,
@@ -124,7 +124,7 @@ def ksampler_levels(
     end_at_step: int | None = None,
     leave_noise: bool = False,
 ) -> Tensor:
-    """Return the noise levels of a KSampler: (steps taken + 1,), or none where there is nothing to sample.
+    """Return the noise levels that a KSampler visits: (steps taken + 1,), or none where there is nothing to sample.
 
     `start_at_step` and `end_at_step` cut the schedule; a cut end goes down to 0 all the same unless
     `leave_noise` is set.

@@ -60,7 +60,7 @@ def sigmas(scheduler: str, steps: int, parametrisation: Parametrisation) -> Tens
     Raises ValueError for an unknown name.
     """
     if scheduler not in SCHEDULES:
-        raise ValueError(f"Unknown scheduler {scheduler!r}; known are {', '.join(SCHEDULES)}.")
+        raise ValueError(f"there is no scheduler {scheduler!r}; known are {', '.join(SCHEDULES)}.")
     return SCHEDULES[scheduler](steps, parametrisation)
 
 

@@ -37,7 +37,6 @@ from nodes.diffusion.samplers.res import (
 from nodes.diffusion.samplers.sa_solver import sa_solver, sa_solver_pece
 from nodes.diffusion.samplers.seeds import seeds_2, seeds_3
 from nodes.diffusion.samplers.unipc import uni_pc, uni_pc_bh2
-from nodes.diffusion.schedules import PENULTIMATE_DROPPED
 
 NoiseKind = Literal["none", "step", "continued", "brownian", "brownian_device"]
 Option = float | int | bool | str
@@ -49,9 +48,8 @@ class SamplerSpec:
 
     `noise` is where its step noise comes from: nowhere, a generator on x's device that starts or goes on from
     the run's seed, a Brownian path on the CPU or on x's device. `needs_uncond` samplers call
-    `Denoiser.with_uncond`. `drops_penultimate` samplers have their schedules laid out with one step more.
-    `fresh_mask_noise` samplers noise what an inpainting mask keeps with a draw of their own, from the seed
-    plus one.
+    `Denoiser.with_uncond`. `fresh_mask_noise` samplers noise what an inpainting mask keeps with a
+    draw of their own, from the seed plus one.
     """
 
     name: str
@@ -59,10 +57,6 @@ class SamplerSpec:
     noise: NoiseKind = "none"
     needs_uncond: bool = False
     fresh_mask_noise: bool = False
-
-    @property
-    def drops_penultimate(self) -> bool:
-        return self.name in PENULTIMATE_DROPPED
 
     @property
     def options(self) -> frozenset[str]:
@@ -130,7 +124,7 @@ def find(name: str) -> SamplerSpec:
     if name == _LCM_UPSCALE.name:
         return _LCM_UPSCALE
     if name not in SAMPLERS:
-        raise ValueError(f"Unknown sampler {name!r}; known are {', '.join(SAMPLERS)}.")
+        raise ValueError(f"there is no sampler {name!r}; known are {', '.join(SAMPLERS)}.")
     return SAMPLERS[name]
 
 
@@ -156,7 +150,7 @@ def run(
     unknown = sorted(set(options) - spec.options)
     if unknown:
         known = ", ".join(sorted(spec.options)) or "none"
-        raise ValueError(f"Sampler {name} has no option {', '.join(unknown)}; it has {known}.")
+        raise ValueError(f"the sampler {name} has no option {', '.join(unknown)}; it has {known}.")
     levels = sigmas.tolist()
     if len(levels) < 2:
         return x

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from nodes.diffusion.sampling import draw_noise, ksampler_levels, sample
+from nodes.diffusion.sampling import draw_noise, sample, sampled_levels
 from nodes.values import Guider, Sampler
 from tests.nodes.diffusion.scenarios import Scenario, scenarios
 from tests.nodes.diffusion.toy_network import ToyNetwork, model
@@ -32,7 +32,7 @@ def test_run_agrees_with_the_reference(name: str) -> None:
         tuple((role, run.conditionings[role]) for role in wanted),
         tuple(run.options.items()),
     )
-    levels = ksampler_levels(
+    levels = sampled_levels(
         recipe, run.sampler, run.scheduler, run.steps, run.denoise, run.start, run.end, run.leave_noise
     )
     noise = draw_noise(run.latent, run.seed if run.add_noise else None)

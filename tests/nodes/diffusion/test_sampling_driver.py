@@ -11,7 +11,7 @@ from nodegraph.node import Cancelled, NodeError
 from nodes.diffusion.denoiser import Step
 from nodes.diffusion.guidance import Hook, Moment
 from nodes.diffusion.parametrisation import Discrete, Flow
-from nodes.diffusion.sampling import add_noise, draw_noise, fit_channels, ksampler_levels, sample
+from nodes.diffusion.sampling import add_noise, draw_noise, fit_channels, sample, sampled_levels
 from nodes.diffusion.schedules import sigmas
 from nodes.values import Guider, Latent, Patch, Sampler
 from tests.nodes.diffusion.toy_network import (
@@ -136,20 +136,20 @@ def test_noise_is_one_draw_of_the_whole_batch() -> None:
 
 def test_steps_of_a_part_of_the_schedule() -> None:
     recipe = model()
-    whole = ksampler_levels(recipe, "euler", "normal", 6)
+    whole = sampled_levels(recipe, "euler", "normal", 6)
     assert len(whole) == 7 and float(whole[-1]) == 0.0
-    assert torch.equal(ksampler_levels(recipe, "euler", "normal", 6, 1.0, 2, 4, True), whole[2:5])
-    cut = ksampler_levels(recipe, "euler", "normal", 6, 1.0, 2, 4)
+    assert torch.equal(sampled_levels(recipe, "euler", "normal", 6, 1.0, 2, 4, True), whole[2:5])
+    cut = sampled_levels(recipe, "euler", "normal", 6, 1.0, 2, 4)
     assert torch.equal(cut, torch.cat([whole[2:4], torch.zeros(1)]))
-    assert torch.equal(ksampler_levels(recipe, "euler", "normal", 6), whole), "the cut changed a copy"
-    assert torch.equal(ksampler_levels(recipe, "euler", "normal", 6, 1.0, 0, 10000), whole)
+    assert torch.equal(sampled_levels(recipe, "euler", "normal", 6), whole), "the cut changed a copy"
+    assert torch.equal(sampled_levels(recipe, "euler", "normal", 6, 1.0, 0, 10000), whole)
     for start, end in ((6, 10000), (4, 4), (0, 0), (5, 3)):
-        assert len(ksampler_levels(recipe, "euler", "normal", 6, 1.0, start, end)) == 0
+        assert len(sampled_levels(recipe, "euler", "normal", 6, 1.0, start, end)) == 0
     assert torch.equal(
-        ksampler_levels(recipe, "euler", "normal", 6, 0.5),
-        ksampler_levels(recipe, "euler", "normal", 12)[-7:],
+        sampled_levels(recipe, "euler", "normal", 6, 0.5),
+        sampled_levels(recipe, "euler", "normal", 12)[-7:],
     )
-    assert len(ksampler_levels(recipe, "euler", "normal", 6, 0.0)) == 0
+    assert len(sampled_levels(recipe, "euler", "normal", 6, 0.0)) == 0
 
 
 def test_flow_output_is_scaled_back_where_noise_is_left() -> None:
