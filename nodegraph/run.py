@@ -50,12 +50,12 @@ class Run(Scheduler):
                 outputs[target] = plain(task.outputs)
         failed = any(problem.severity == "error" for problem in self.problems)
         missed = [target for target in self.plan.targets if not self._scope.tasks[target].settled]
-        if missed and not self.cancelling:
+        if missed and not self.stopping():
             text = "the run came to an end without it: the nodes that it needs wait for each other."
             self.problems += [Problem("not_reached", text, node=target) for target in missed]
             failed = True
         status: Literal["success", "failed", "cancelled"] = "failed" if failed else "success"
-        if self.cut_short or (missed and self.cancelling):
+        if self.cut_short or (missed and self.stopping()):
             status = "cancelled"
         self._note_history()
         seconds = time.perf_counter() - self._started

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nodegraph.events import NodeFinished, NodeProgress, NodeStarted
+from nodegraph.events import NodeFinished, NodeProgress, NodeStarted, RunFinished
 from nodegraph.execute import CancelToken
 from nodegraph.node import Context, node
 from nodegraph.registry import Registry
@@ -54,6 +54,20 @@ async def test_a_sampler_stops_within_a_step_and_nothing_else_starts(bench: Benc
     assert seen[-1].problems == ()  # type: ignore[union-attr]
     assert steps <= 3
     assert [event.node for event in seen if isinstance(event, NodeStarted)] == ["0"]
+
+
+async def test_a_node_may_notice_the_cancel_before_the_run_does(bench: Bench) -> None:
+    token, ended = CancelToken(), threading.Event()
+    # Listeners are called in order: the run hears of the cancel only once it is over.
+    token.subscribe(lambda: ended.wait(20))
+    canceller = threading.Thread(target=token.cancel)
+    async for event in bench.events(LONG, cancel=token):
+        if isinstance(event, NodeProgress) and canceller.ident is None:
+            canceller.start()
+        if isinstance(event, RunFinished):
+            assert (event.status, event.problems) == ("cancelled", ())
+            ended.set()
+    await asyncio.to_thread(canceller.join)
 
 
 async def test_a_run_that_was_cancelled_before_it_began_starts_nothing(bench: Bench) -> None:
