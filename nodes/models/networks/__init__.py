@@ -1,7 +1,8 @@
 """The networks themselves, with parameters named as in single-file (LDM) checkpoints.
 
 They are written here rather than taken from diffusers so that a file loads without renaming, a patch can reach any
-block or attention of one call without touching the shared module, and starting costs a second and 200 MB less.
+block or attention of one call without touching the shared module, and starting costs seconds and 200 MB less
+(docs/decisions/001-own-networks.md).
 Tests hold them to the diffusers and transformers modules.
 """
 
