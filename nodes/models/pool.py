@@ -125,7 +125,7 @@ class ModelPool(Resource):
         # Weights stay as stored (mapped, on a CPU); the layers compute in float32.
         placement = Placement(self.device, DTYPES[clip.dtype] if clip.dtype is not None else None)
         key = _Key(clip.weights, clip.architecture, placement, _of_weights(clip.patches))
-        # A prompt is encoded once in a while, so its pages need not stay resident while samplers run.
+        # Used once in a while: its pages need not stay resident while samplers run.
         with self._pinned(key, resting=True) as module:
             yield TextEncoder(cast(ClipText, module), clip, self.device, self._embedding)
 
@@ -133,8 +133,10 @@ class ModelPool(Resource):
     def vae(self, vae: Vae) -> Iterator[Autoencoder]:
         """Give the autoencoder for as long as the block runs. Raises NodeError where it cannot be loaded."""
         dtype = DTYPES[vae.dtype] if vae.dtype is not None else self._vae_dtype()
-        key = _Key(vae.weights, vae.architecture, Placement(self.device, dtype))
-        with self._pinned(key) as module:
+        # On a CPU the weights stay as stored, mapped: its peak is the run's peak, and the casts cost little beside it.
+        kept = vae.dtype is None and self.device.type == "cpu"
+        key = _Key(vae.weights, vae.architecture, Placement(self.device, None if kept else dtype))
+        with self._pinned(key, resting=True) as module:
             yield Autoencoder(cast(AutoencoderKL, module), vae, self.device, dtype)
 
     def held(self) -> int:

@@ -5,7 +5,35 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nodes.models.networks.layers import Conv2d, GroupNorm, attend
+from nodes.models.networks.layers import Conv2d, GroupNorm, attend, cast
+
+STRIP = 1 << 23
+"""Elements of an input that a convolution takes at once on a CPU."""
+
+
+class StripConv(Conv2d):
+    """A 3x3 convolution with a padding of 1 that takes large pictures in strips on a CPU.
+
+    The library copies its input and output into layouts of its own, which at full size doubles the peak of a decode.
+    """
+
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__(channels, out, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (b, channels, h, w) to (b, out, h, w)."""
+        if x.device.type != "cpu" or x.numel() <= STRIP:
+            return super().forward(x)
+        height = x.shape[-2]
+        rows = max(1, height * STRIP // x.numel())
+        weight, bias = self.weight.to(x.dtype), cast(self.bias, x)
+        out = x.new_empty(x.shape[0], self.out_channels, height, x.shape[-1])
+        for top in range(0, height, rows):
+            bottom = min(height, top + rows)
+            part = x[:, :, max(0, top - 1) : bottom + 1]
+            part = F.pad(part, (1, 1, int(top == 0), int(bottom == height)))
+            out[:, :, top:bottom] = F.conv2d(part, weight, bias)
+        return out
 
 
 class ResnetBlock(nn.Module):
@@ -13,8 +41,8 @@ class ResnetBlock(nn.Module):
 
     def __init__(self, channels: int, out: int, groups: int) -> None:
         super().__init__()
-        self.norm1, self.conv1 = GroupNorm(channels, 1e-6, groups), Conv2d(channels, out, 3, padding=1)
-        self.norm2, self.conv2 = GroupNorm(out, 1e-6, groups), Conv2d(out, out, 3, padding=1)
+        self.norm1, self.conv1 = GroupNorm(channels, 1e-6, groups), StripConv(channels, out)
+        self.norm2, self.conv2 = GroupNorm(out, 1e-6, groups), StripConv(out, out)
         if channels != out:
             self.nin_shortcut = Conv2d(channels, out, 1)
         self.same = channels == out
@@ -60,7 +88,7 @@ class Upsample(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv = Conv2d(channels, channels, 3, padding=1)
+        self.conv = StripConv(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (b, c, h, w) to (b, c, 2 h, 2 w)."""
@@ -84,7 +112,7 @@ class Encoder(nn.Module):
         self, channels: int, mult: tuple[int, ...], blocks: int, in_channels: int, out: int, groups: int
     ) -> None:
         super().__init__()
-        self.conv_in = Conv2d(in_channels, channels, 3, padding=1)
+        self.conv_in = StripConv(in_channels, channels)
         widths = [channels * factor for factor in mult]
         current, levels = channels, []
         for level, width in enumerate(widths):
@@ -98,7 +126,7 @@ class Encoder(nn.Module):
             levels.append(entry)
         self.down = nn.ModuleList(levels)
         self.mid = _middle(current, groups)
-        self.norm_out, self.conv_out = GroupNorm(current, 1e-6, groups), Conv2d(current, out, 3, padding=1)
+        self.norm_out, self.conv_out = GroupNorm(current, 1e-6, groups), StripConv(current, out)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (b, in_channels, H, W) to (b, out, h, w)."""
@@ -122,7 +150,7 @@ class Decoder(nn.Module):
         super().__init__()
         widths = [channels * factor for factor in mult]
         current = widths[-1]
-        self.conv_in = Conv2d(z_channels, current, 3, padding=1)
+        self.conv_in = StripConv(z_channels, current)
         self.mid = _middle(current, groups)
         levels: list[nn.Module] = []
         for level, width in reversed(list(enumerate(widths))):
@@ -135,7 +163,7 @@ class Decoder(nn.Module):
                 entry["upsample"] = Upsample(current)
             levels.insert(0, entry)
         self.up = nn.ModuleList(levels)
-        self.norm_out, self.conv_out = GroupNorm(current, 1e-6, groups), Conv2d(current, out, 3, padding=1)
+        self.norm_out, self.conv_out = GroupNorm(current, 1e-6, groups), StripConv(current, out)
 
     def forward(self, z: Tensor) -> Tensor:
         """Map (b, z_channels, h, w) to (b, out, H, W)."""

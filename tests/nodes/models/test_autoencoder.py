@@ -11,7 +11,8 @@ from torch import Tensor
 
 from nodegraph.node import NodeError
 from nodes.models.autoencoder import Autoencoder, crop
-from nodes.models.networks.autoencoder_kl import AutoencoderKL
+from nodes.models.networks.autoencoder_kl import STRIP, AutoencoderKL, StripConv
+from nodes.models.networks.layers import Conv2d
 from nodes.models.pool import ModelPool
 from nodes.stable_diffusion.loaders import load_checkpoint
 
@@ -95,6 +96,15 @@ def test_too_little_memory_for_any_tile_is_said(autoencoder: Autoencoder) -> Non
     with pytest.raises(NodeError, match="not enough memory on cpu for the VAE") as caught:
         _limited(autoencoder, 1000).decode(torch.zeros(1, 4, 8, 8))
     assert caught.value.code == "out_of_memory"
+
+
+def test_a_convolution_in_strips_is_the_convolution() -> None:
+    torch.manual_seed(0)
+    module = StripConv(64, 8)
+    x = torch.randn(2, 64, 401, 256)
+    assert x.numel() > STRIP
+    with torch.no_grad():
+        torch.testing.assert_close(module(x), Conv2d.forward(module, x), rtol=1e-5, atol=1e-6)
 
 
 def test_what_does_not_fit_is_refused(autoencoder: Autoencoder) -> None:
