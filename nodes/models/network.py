@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nodegraph.node import NodeError
 from nodes.models.loading import Placement
-from nodes.models.networks.unet import UNet
+from nodes.models.networks.denoising import DenoisingModule
 from nodes.models.patches import PatchRegistry
 from nodes.values import Model, Patch
 
@@ -19,7 +19,12 @@ class Network:
     """Calls the shared module; patches reach into the one call and leave nothing behind."""
 
     def __init__(
-        self, module: UNet, model: Model, device: torch.device, dtype: torch.dtype, registry: PatchRegistry
+        self,
+        module: DenoisingModule,
+        model: Model,
+        device: torch.device,
+        dtype: torch.dtype,
+        registry: PatchRegistry,
     ) -> None:
         self.module = module
         self.model = model
@@ -62,7 +67,8 @@ class Network:
         if self._channels_last:
             given = given.contiguous(memory_format=torch.channels_last)
         hooks = self._registry.hooks(patches)
-        return self.module(given, timestep, context.to(self._dtype), pooled, hooks).to(x.dtype)  # type: ignore[no-any-return]
+        raw: Tensor = self.module(given, timestep, context.to(self._dtype), pooled, hooks, extras)
+        return raw.to(x.dtype)
 
     def _misfit(self, found: int, own: int) -> NodeError:
         wanted = self.module.in_channels

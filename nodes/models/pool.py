@@ -22,7 +22,7 @@ from nodes.models.loading import Placement, assemble, empty_module, read_tensors
 from nodes.models.network import Network
 from nodes.models.networks.autoencoder_kl import AutoencoderKL
 from nodes.models.networks.clip_text import ClipText
-from nodes.models.networks.unet import UNet
+from nodes.models.networks.denoising import DenoisingModule
 from nodes.models.patches import PATCHES, PatchRegistry
 from nodes.models.tensor_file import rest
 from nodes.models.text_encoder import TextEncoder
@@ -117,7 +117,7 @@ class ModelPool(Resource):
             model.weights, model.architecture, Placement(self.device, stored), _of_weights(model.patches)
         )
         with self._pinned(key) as module:
-            yield Network(cast(UNet, module), model, self.device, compute, self._patches)
+            yield Network(cast(DenoisingModule, module), model, self.device, compute, self._patches)
 
     @contextmanager
     def text_encoder(self, clip: Clip) -> Iterator[TextEncoder]:

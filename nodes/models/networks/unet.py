@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nodes.models.networks.denoising import DenoisingModule
 from nodes.models.networks.hooks import NO_HOOKS, AttentionPlace, Hooks, Place
 from nodes.models.networks.layers import Conv2d, GroupNorm, LayerNorm, Linear, attend, sinusoidal
 
@@ -154,7 +158,7 @@ class Upsample(nn.Module):
         return self.conv(F.interpolate(x, size=tuple(size), mode="nearest"))
 
 
-class UNet(nn.Module):
+class UNet(DenoisingModule):
     """The noise predictor.
 
     `channel_mult` and `num_res_blocks` have one entry a level; `depth_in` and `depth_out` one for each residual block
@@ -241,16 +245,18 @@ class UNet(nn.Module):
         x: Tensor,
         timestep: Tensor,
         context: Tensor,
-        vector: Tensor | None = None,
+        pooled: Tensor | None = None,
         hooks: Hooks = NO_HOOKS,
+        extras: Mapping[str, Any] = {},
     ) -> Tensor:
         """Map x (b, in_channels, h, w), timestep (b,), context (b, n, cross_attention_dim) to (b, out_channels, h, w).
 
-        `vector` (b, vector_width) joins the time embedding where the architecture has one.
+        `pooled` (b, vector_width) joins the time embedding where the architecture has a place for it; nothing of
+        `extras` is read.
         """
         emb = self.time_embed(sinusoidal(timestep, self.model_channels).to(x.dtype))
-        if self.vector_width is not None and vector is not None:
-            emb = emb + self.label_emb(vector.to(x.dtype))
+        if self.vector_width is not None and pooled is not None:
+            emb = emb + self.label_emb(pooled.to(x.dtype))
         skips: list[Tensor] = []
         h = x
         for index, block in enumerate(self.input_blocks):
