@@ -121,7 +121,9 @@ def against_diffusers(setup: Setup, pool: ModelPool) -> dict[str, float]:
     model, vae = setup.checkpoint.MODEL, setup.checkpoint.VAE
     with pool.network(model) as network, pool.vae(vae) as autoencoder:
         pipeline = _pipeline(network.module, autoencoder, model).to(network.device)
-        height, width = (side * model.latent_format.downscale for side in setup.latent.samples.shape[-2:])
+        height, width = (
+            round(side * model.latent_format.downscale) for side in setup.latent.samples.shape[-2:]
+        )
         noise = draw_noise(setup.latent, 1).to(network.device, network.dtype)
 
         def ours() -> Tensor:
@@ -250,7 +252,7 @@ def main() -> None:
             encoder.encode("a large red circle on a blue background")[0],
             encoder.encode("")[0],
         )
-    side = given.size // checkpoint.MODEL.latent_format.downscale
+    side = round(given.size / checkpoint.MODEL.latent_format.downscale)
     empty = Latent(torch.zeros(given.batch, 4, side, side))
     setup = Setup(checkpoint, positive, negative, empty, given.steps, given.repeats)
     found: dict[str, Any] = {

@@ -202,8 +202,9 @@ class LatentFormat:
     name: str
     channels: int
     scale: float
-    """The network sees samples * scale."""
-    downscale: int = 8
+    """The network sees (samples - shift) * scale."""
+    downscale: float = 8
+    """Pixels of the finished picture to one of the latent, in each direction."""
     shift: float = 0.0
 
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nodegraph.node import NodeError
+from nodes.models.coding import coding
 from nodes.models.loading import Placement
-from nodes.models.networks.autoencoder_kl import AutoencoderKL
 from nodes.models.tiling import OnTile, average_of_tilings, memory_shortage
 from nodes.values import Vae
 
@@ -21,12 +21,12 @@ RETRIES = ((512, 128), (256, 64), (128, 32))
 class Autoencoder:
     """An autoencoder on its device. Latents are unscaled; pictures are float32, 0..1, on the CPU."""
 
-    def __init__(self, module: AutoencoderKL, vae: Vae, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, module: nn.Module, vae: Vae, device: torch.device, dtype: torch.dtype) -> None:
         self.module = module
         self.vae = vae
         self.device = device
         self.dtype = dtype
-        self.downscale = vae.latent_format.downscale
+        self.coding = coding(vae.architecture)
 
     def decode(self, samples: Tensor, on_tile: OnTile | None = None) -> Tensor:
         """Return pictures (batch, H, W, 3) of latents (batch, channels, h, w); in tiles where memory is short.
@@ -37,7 +37,7 @@ class Autoencoder:
 
         def whole() -> Tensor:
             parts = [self._decode(samples[index : index + 1]) for index in range(samples.shape[0])]
-            return _pictures(torch.cat(parts))
+            return self._pictures(torch.cat(parts))
 
         return self._smaller(whole, lambda tile, shared: self.decode_tiled(samples, tile, shared, on_tile))
 
@@ -49,18 +49,18 @@ class Autoencoder:
         The overlap is at most a quarter of the tile.
         """
         self._check_latents(samples)
-        tile = max(2, tile_size // self.downscale)
-        shared = min(overlap, tile_size // 4) // self.downscale
-        channels = self._argument("picture_channels", 3)
-        return _pictures(
-            average_of_tilings(samples, self._decode, tile, shared, self.downscale, channels, on_tile)
+        step, channels = self.coding.decode_step, self.coding.picture_channels
+        tile = max(2, tile_size // step)
+        shared = min(overlap, tile_size // 4) // step
+        return self._pictures(
+            average_of_tilings(samples, self._decode, tile, shared, step, channels, on_tile)
         )
 
     def encode(self, pixels: Tensor, on_tile: OnTile | None = None) -> Tensor:
         """Return latents (batch, channels, h, w) of pictures (batch, H, W, 3 or more); the posterior's mean.
 
-        The picture is cropped around its middle to a multiple of the downscale; channels after the third are left
-        out. In tiles where memory is short. Raises NodeError for pictures that are too small.
+        The picture is cropped around its middle to a multiple of the encoder's step; channels after the third are
+        left out. In tiles where memory is short. Raises NodeError for pictures that are too small.
         """
         pictures = self._planes(pixels)
 
@@ -98,24 +98,22 @@ class Autoencoder:
     def _encode_tiles(self, pictures: Tensor, tile_size: int, overlap: int, on_tile: OnTile | None) -> Tensor:
         # The narrower tilings are half a tile wide: an overlap of that much would leave no step between them.
         shared = overlap if overlap < tile_size // 2 else tile_size // 4
-        channels = self._argument("latent_channels", 4)
-        return average_of_tilings(
-            pictures, self._encode, tile_size, shared, 1 / self.downscale, channels, on_tile
-        )
-
-    def _argument(self, name: str, default: int) -> int:
-        value: int = dict(self.vae.architecture.arguments).get(name, default)
-        return value
+        scale, channels = 1 / self.coding.encode_step, self.coding.latent_channels
+        return average_of_tilings(pictures, self._encode, tile_size, shared, scale, channels, on_tile)
 
     @torch.no_grad()
     def _decode(self, samples: Tensor) -> Tensor:
-        moved = self._input(samples)
-        return self.module.decode(moved).float().cpu()
+        assert self.coding.decode is not None
+        return self.coding.decode(self.module, self._input(samples)).float().cpu()
 
     @torch.no_grad()
     def _encode(self, pictures: Tensor) -> Tensor:
-        moved = self._input(pictures * 2.0 - 1.0)
-        return self.module.encode(moved).float().cpu()
+        assert self.coding.encode is not None
+        moved = self._input(self.coding.into_network(pictures))
+        return self.coding.encode(self.module, moved).float().cpu()
+
+    def _pictures(self, decoded: Tensor) -> Tensor:
+        return self.coding.out_of_network(decoded).movedim(1, -1)
 
     def _input(self, samples: Tensor) -> Tensor:
         moved = samples.to(self.device, self.dtype)
@@ -124,8 +122,8 @@ class Autoencoder:
         return moved
 
     def _check_latents(self, samples: Tensor) -> None:
-        channels = self._argument("latent_channels", 4)
-        if "decoder" not in dict(self.module.named_children()):
+        channels = self.coding.latent_channels
+        if self.coding.decode is None:
             raise NodeError("this VAE file holds an encoder only: it cannot decode.", input="vae")
         if samples.ndim != 4 or samples.shape[1] != channels or 0 in samples.shape:
             raise NodeError(
@@ -136,10 +134,10 @@ class Autoencoder:
             )
 
     def _planes(self, pixels: Tensor) -> Tensor:
-        """(batch, H, W, channels) as (batch, 3, H, W), cropped to a multiple of the downscale."""
-        if "encoder" not in dict(self.module.named_children()):
+        """(batch, H, W, channels) as (batch, 3, H, W), cropped to a multiple of the encoder's step."""
+        if self.coding.encode is None:
             raise NodeError("this VAE file holds a decoder only: it cannot encode.", input="vae")
-        step = self.downscale
+        step = self.coding.encode_step
         if pixels.ndim != 4 or pixels.shape[-1] < 3 or min(pixels.shape[1:3]) < step:
             raise NodeError(
                 f"the picture does not fit the VAE: it needs colour and at least {step} pixels a side.",
@@ -155,7 +153,3 @@ def crop(pixels: Tensor, step: int) -> Tensor:
         over = pixels.shape[side] % step
         pixels = pixels.narrow(side, over // 2, pixels.shape[side] - over)
     return pixels
-
-
-def _pictures(decoded: Tensor) -> Tensor:
-    return ((decoded + 1.0) / 2.0).clamp(0.0, 1.0).movedim(1, -1)

@@ -20,7 +20,6 @@ from nodes.models.autoencoder import Autoencoder
 from nodes.models.embeddings import embedding_file, read_embedding
 from nodes.models.loading import Placement, assemble, empty_module, read_tensors
 from nodes.models.network import Network
-from nodes.models.networks.autoencoder_kl import AutoencoderKL
 from nodes.models.networks.clip_text import ClipText
 from nodes.models.networks.denoising import DenoisingModule
 from nodes.models.patches import PATCHES, PatchRegistry
@@ -137,7 +136,7 @@ class ModelPool(Resource):
         kept = vae.dtype is None and self.device.type == "cpu"
         key = _Key(vae.weights, vae.architecture, Placement(self.device, None if kept else dtype))
         with self._pinned(key, resting=True) as module:
-            yield Autoencoder(cast(AutoencoderKL, module), vae, self.device, dtype)
+            yield Autoencoder(module, vae, self.device, dtype)
 
     def held(self) -> int:
         """Return the bytes of all modules; tensors that modules share count once."""

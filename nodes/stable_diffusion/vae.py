@@ -99,7 +99,7 @@ def vae_encode_for_inpaint(
     The sampler's mask is grown by `grow_mask_by` pixels so that the seam is painted over.
     """
     with ctx.resource(ModelPool).vae(vae) as autoencoder:
-        step = autoencoder.downscale
+        step = autoencoder.coding.encode_step
         picture, hidden = crop_with_mask(pixels.pixels, mask.values, step)
         kept = (1.0 - hidden.round()).movedim(1, -1)
         greyed = (picture[..., :3] - 0.5) * kept + 0.5

@@ -11,10 +11,12 @@ from torch import Tensor
 
 from nodegraph.node import NodeError
 from nodes.models.autoencoder import Autoencoder, crop
+from nodes.models.coding import coding
 from nodes.models.networks.autoencoder_kl import STRIP, AutoencoderKL, StripConv
 from nodes.models.networks.layers import Conv2d
 from nodes.models.pool import ModelPool
 from nodes.stable_diffusion.loaders import load_checkpoint
+from nodes.values import Architecture
 
 
 @pytest.fixture
@@ -27,6 +29,11 @@ def test_sides_are_cropped_around_the_middle() -> None:
     pixels = torch.arange(19 * 21, dtype=torch.float32).reshape(1, 19, 21, 1)
     assert torch.equal(crop(pixels, 8), pixels[:, 1:17, 2:18])
     assert crop(pixels[:, :16, :16], 8).shape == (1, 16, 16, 1)
+
+
+def test_what_is_no_autoencoder_has_no_coding() -> None:
+    with pytest.raises(KeyError, match="no autoencoder is called 'unet'"):
+        coding(Architecture("unet", ()))
 
 
 def test_encoding_crops_and_leaves_alpha_out(autoencoder: Autoencoder) -> None:
