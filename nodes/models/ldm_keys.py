@@ -221,8 +221,53 @@ def clip_from_open_clip(keys: Iterable[str]) -> dict[str, Source]:
     return {key: source for key, source in found.items() if source.key in names}
 
 
+def is_wuerstchen(keys: Iterable[str]) -> bool:
+    """Whether the keys are of a network of Würstchen or Stable Cascade (Stage A, B or C)."""
+    return any(key.endswith(".channelwise.0.weight") for key in keys)
+
+
+_WUERSTCHEN_NAMES = (
+    (".attention.attn.out_proj.", ".attention.to_out.0."),
+    (".attention.attn.to_", ".attention.to_"),
+    ("clip_mapper.", "clip_txt_pooled_mapper."),
+    ("vquantizer.codebook.", "vquantizer.embedding."),
+)
+_PACKED = re.compile(r"(.*\.attention\.)attn\.in_proj_(weight|bias)")
+
+
+def wuerstchen_sources(keys: Iterable[str]) -> dict[str, Source]:
+    """Return our key -> source for a network of Würstchen or Stable Cascade: diffusers' names, which are ours, or others.
+
+    The original files pack the projections of an attention into one matrix; files saved by ComfyUI hold them apart
+    under the original's prefix. Würstchen v2's Stage B calls its text projection `clip_mapper` in every layout, Stable
+    Cascade's in the original files only.
+    """
+    found: dict[str, Source] = {}
+    names = list(keys)
+    second = any(name.startswith("effnet_mappers.") for name in names)
+    for name in names:
+        packed = _PACKED.fullmatch(name)
+        if packed is not None:
+            found.update(
+                {f"{packed[1]}to_{part}.{packed[2]}": Source(name, third=i) for i, part in enumerate("qkv")}
+            )
+        elif not name.endswith(".num_batches_tracked"):
+            ours = name
+            for theirs, own in _WUERSTCHEN_NAMES:
+                if not (second and theirs == "clip_mapper."):
+                    ours = ours.replace(theirs, own)
+            found[ours] = Source(name)
+    return found
+
+
 def sources(part: str, layout: str, keys: Iterable[str]) -> dict[str, Source]:
-    """Return our key -> source for the keys of one part (`unet`, `vae`, `text_encoder`) without its prefix."""
+    """Return our key -> source for the keys of one part (`unet`, `vae`, `text_encoder`) without its prefix.
+
+    Würstchen's and Stable Cascade's networks are told by their keys, whatever the part is called.
+    """
+    keys = list(keys)
+    if is_wuerstchen(keys):
+        return wuerstchen_sources(keys)
     match part, layout:
         case "unet", "diffusers":
             return unet_from_diffusers(keys)

@@ -32,4 +32,8 @@ def build(architecture: Architecture) -> nn.Module:
             from nodes.models.networks.clip_text import ClipText
 
             return ClipText(**arguments)
+        case "wuerstchen_prior":
+            from nodes.models.networks.wuerstchen_prior import WuerstchenPrior
+
+            return WuerstchenPrior(**arguments)
     raise KeyError(f"no network is called {architecture.name!r}")

@@ -1,4 +1,4 @@
-"""Where one call of the U-Net can be changed from outside, without touching the module."""
+"""Where one call of a denoising network can be changed from outside, without touching the module."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ Stage = Literal["input", "middle", "output"]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A block: its stage and its index there, as in the checkpoint's `input_blocks.N`."""
+    """A block: its stage and its index there.
+
+    In U-Nets as in the checkpoint's `input_blocks.N`. In Würstchen's networks a block is one residual block with the
+    time and attention that follow it; they count through the levels from the first, those of a network without levels
+    as the middle.
+    """
 
     stage: Stage
     index: int
@@ -21,7 +26,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class AttentionPlace:
-    """One attention: its block, the transformer layer in it, and which of the two it is."""
+    """One attention: its block, the transformer layer in it, and whether it reads the context.
+
+    Würstchen's attentions read the picture and the context at once: they count as `cross`.
+    """
 
     block: Place
     layer: int

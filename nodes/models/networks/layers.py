@@ -40,6 +40,36 @@ class Conv2d(nn.Conv2d):
         return self._conv_forward(x, self.weight.to(x.dtype), cast(self.bias, x))
 
 
+class ConvTranspose2d(nn.ConvTranspose2d):
+    """`nn.ConvTranspose2d` in its input's dtype."""
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Apply to (batch, in, height, width)."""
+        weight, bias = self.weight.to(x.dtype), cast(self.bias, x)
+        return F.conv_transpose2d(x, weight, bias, self.stride, self.padding)  # type: ignore[arg-type]
+
+
+class BatchNorm2d(nn.Module):
+    """Batch normalisation in its input's dtype, without the count of batches, which nothing reads."""
+
+    def __init__(self, channels: int, eps: float = 1e-5, affine: bool = True) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(channels)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
+        self.running_mean: Tensor
+        self.running_var: Tensor
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to (batch, channels, height, width); by the batch's own statistics while training."""
+        mean, variance, weight, bias = self.running_mean, self.running_var, self.weight, self.bias
+        if not self.training:
+            mean, variance = mean.to(x.dtype), variance.to(x.dtype)
+        return F.batch_norm(x, mean, variance, cast(weight, x), cast(bias, x), self.training, eps=self.eps)
+
+
 class GroupNorm(nn.GroupNorm):
     """`nn.GroupNorm` in its input's dtype."""
 
