@@ -234,6 +234,8 @@ class Model:
     patches: tuple[Patch, ...] = ()
     dtype: Literal["fp32", "bf16", "fp16", "fp8_e4m3fn", "fp8_e5m2"] | None = None
     """Overrides the session's choice where set; the fp8 ones store weights so and compute in the session's choice."""
+    class_names: tuple[str, ...] = ()
+    """What a class-conditional model calls its classes, in their order; it may have more."""
 
     def patched(self, patch: Patch) -> Model:
         """This recipe with one more patch."""

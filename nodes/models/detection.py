@@ -22,7 +22,7 @@ from nodes.models.ldm_keys import CLIP_PREFIX, OPEN_CLIP_PREFIX, UNET_PREFIX, VA
 from nodes.models.tensor_file import TensorHeader, TensorReader
 from nodes.values import Architecture, Clip, LatentFormat, Model, Vae, Weights
 
-Part = Literal["unet", "vae", "text_encoder"]
+Part = Literal["unet", "unet2d", "vae", "text_encoder"]
 Layout = Literal["ldm", "diffusers", "open_clip"]
 
 SD1_LATENT = LatentFormat("sd1", channels=4, scale=0.18215)
@@ -69,8 +69,10 @@ _SIGNS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("an upscaling model", ("RRDB_trunk", "body.0.rdb1", "conv_first.weight")),
     ("a T5 text encoder", ("encoder.block.0.layer.0.SelfAttention",)),
 )
+_PIXEL_UNET = "a pixel-space U-Net (UNet2DModel)"
 _WHAT: Mapping[Part, str] = {
     "unet": "the denoising network (U-Net)",
+    "unet2d": "the denoising network (UNet2DModel)",
     "vae": "the autoencoder (VAE)",
     "text_encoder": "the text encoder (CLIP)",
 }
@@ -114,10 +116,15 @@ def find(header: TensorHeader, part: Part) -> Found | None:
     """Return the network `part` in the file, or None where it holds none."""
     for prefix, sign, layout in _PLACES[part]:
         if prefix + sign in header.tensors:
-            keys = [key[len(prefix) :] for key in header.tensors if key.startswith(prefix)]
-            named = sources(part, layout, keys)
-            return Found(part, layout, prefix, header, named, _shapes(header, prefix, named))
+            return found_at(header, part, layout, prefix)
     return None
+
+
+def found_at(header: TensorHeader, part: Part, layout: Layout, prefix: str = "") -> Found:
+    """Return the network `part` whose keys begin with `prefix`, whatever they are."""
+    keys = [key[len(prefix) :] for key in header.tensors if key.startswith(prefix)]
+    named = sources(part, layout, keys)
+    return Found(part, layout, prefix, header, named, _shapes(header, prefix, named))
 
 
 def need(header: TensorHeader, part: Part) -> Found:
@@ -168,7 +175,7 @@ def model_recipe(found: Found, hints: Hints) -> Model:
         raise _unsupported(found.header, "a Stable Diffusion XL or unCLIP model")
     if architecture["in_channels"] not in (4, 8, 9):
         raise _unsupported(found.header, f"a U-Net with {architecture['in_channels']} input channels")
-    _complete(found, architecture)
+    check_complete(found, architecture)
     family = "sd2" if architecture["linear"] else "sd1"
     parametrisation = hints.parametrisation or Discrete(
         prediction=hints.prediction or _probe_prediction(found, family, architecture),
@@ -190,7 +197,7 @@ def clip_recipe(found: Found, hints: Hints) -> Clip:
     )
     if architecture["width"] == 1280:
         raise _unsupported(found.header, "the second text encoder of Stable Diffusion XL")
-    _complete(found, architecture)
+    check_complete(found, architecture)
     return Clip(found.weights(), architecture, family)
 
 
@@ -201,7 +208,7 @@ def vae_recipe(found: Found, hints: Hints) -> Vae:
         raise _unsupported(
             found.header, f"an autoencoder with {architecture['latent_channels']} latent channels"
         )
-    _complete(found, architecture)
+    check_complete(found, architecture)
     latent = SD1_LATENT
     levels = len(architecture["channel_mult"])
     if hints.latent_scale is not None or levels != 4:
@@ -229,6 +236,7 @@ _REMEDIES: Mapping[str, str] = {
     "a saved latent": "Load it with LoadLatent.",
     "an autoencoder (VAE) alone": "Load it with VAELoader; the checkpoint goes elsewhere.",
     "a text encoder (CLIP) alone": "Load it with CLIPLoader.",
+    _PIXEL_UNET: "Load the diffusers folder that it comes from, with its config.json, with PixelModelLoader.",
     "a U-Net alone": "Load it with UNETLoader, and the text encoder and VAE with CLIPLoader and VAELoader.",
 }
 
@@ -240,6 +248,8 @@ def describe(header: TensorHeader) -> str:
     for what, signs in _SIGNS:
         if any(sign in name for name in names for sign in signs):
             return what
+    if "time_embedding.linear_1.weight" in header.tensors and not any("attn2." in name for name in names):
+        return _PIXEL_UNET
     if len(parts) > 1:
         return "a Stable Diffusion checkpoint without it"
     if parts:
@@ -270,14 +280,14 @@ def _read(found: Found, read: Any) -> Architecture:
         architecture: Architecture = read()
     except (KeyError, StopIteration, IndexError, ValueError, ZeroDivisionError) as error:
         what = describe(found.header)
-        known = {name for name, _ in _SIGNS}
+        known = {name for name, _ in _SIGNS} | {_PIXEL_UNET}
         if what in known:
             raise wrong_file(found.header, found.part) from error
         raise _unusable(found.header, f"{_WHAT[found.part]} in it is of an unknown make ({error})") from error
     return architecture
 
 
-def _complete(found: Found, architecture: Architecture) -> None:
+def check_complete(found: Found, architecture: Architecture) -> None:
     """Raise NodeError unless the file has every tensor of the architecture in its shape."""
     from nodes.models.networks import build
 

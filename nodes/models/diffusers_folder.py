@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,24 +30,34 @@ def read_folder(folder: Path) -> tuple[Model, Clip, Vae]:
 
     Raises NodeError where a part is missing, a pickle, damaged or not supported.
     """
-    unet, vae, text = (_config(folder / part) for part in ("unet", "vae", "text_encoder"))
+    if unet_config(folder)[1].get("_class_name") == "UNet2DModel":
+        raise NodeError(
+            f"{folder.name} holds a pixel-space model: a U-Net without text encoder and autoencoder.",
+            code="wrong_model_file",
+            hint="Load it with PixelModelLoader.",
+        )
+    unet, vae, text = (read_config(folder / part) for part in ("unet", "vae", "text_encoder"))
     hints = Hints(
         unet=_unet_hints(unet),
         vae=_groups(vae),
         text_encoder=_renamed(text, {"num_attention_heads": "heads", "hidden_act": "activation"}),
-        parametrisation=_parametrisation(folder),
+        parametrisation=read_parametrisation(folder / "scheduler", folder.name),
         latent_scale=vae.get("scaling_factor"),
     )
     return (
-        model_recipe(need(_header(folder, "unet"), "unet"), hints),
-        clip_recipe(need(_header(folder, "text_encoder"), "text_encoder"), hints),
-        vae_recipe(need(_header(folder, "vae"), "vae"), hints),
+        model_recipe(need(part_header(folder, "unet", _STEMS["unet"]), "unet"), hints),
+        clip_recipe(need(part_header(folder, "text_encoder", _STEMS["text_encoder"]), "text_encoder"), hints),
+        vae_recipe(need(part_header(folder, "vae", _STEMS["vae"]), "vae"), hints),
     )
 
 
-def _header(folder: Path, part: str) -> TensorHeader:
+def part_header(folder: Path, part: str, stems: Sequence[str]) -> TensorHeader:
+    """Return the header of the weights in `folder / part` (`part` may be empty), whose files are called by one of `stems`.
+
+    Raises NodeError where there are none, or only a pickle.
+    """
     place = folder / part
-    for stem in _STEMS[part]:
+    for stem in stems:
         # Half precision first: it is what most folders are shared in, and half the reading.
         for variant in (f"{stem}.fp16", stem):
             whole = place / f"{variant}.safetensors"
@@ -57,19 +67,22 @@ def _header(folder: Path, part: str) -> TensorHeader:
     pickles = [path.name for path in (*place.glob("*.bin"), *place.glob("*.ckpt"))]
     if pickles:
         raise NodeError(
-            f"{folder.name}/{part} holds a pickle ({pickles[0]}), not safetensors.",
+            f"{place.relative_to(folder.parent).as_posix()} holds a pickle ({pickles[0]}), not safetensors.",
             code="bad_model_file",
             hint=CONVERT_HINT,
         )
-    wanted = f"{_STEMS[part][0]}.safetensors"
     raise NodeError(
-        f"the diffusers folder {folder.name} lacks {part}/{wanted}.",
+        f"the diffusers folder {folder.name} lacks {(Path(part) / stems[0]).as_posix()}.safetensors.",
         code="bad_model_file",
         hint="Is it complete?",
     )
 
 
-def _config(place: Path, name: str = "config.json") -> dict[str, Any]:
+def read_config(place: Path, name: str = "config.json") -> dict[str, Any]:
+    """Return the JSON object in `place / name`; empty where there is no such file.
+
+    Raises NodeError where it is not JSON.
+    """
     path = place / name
     if not path.is_file():
         return {}
@@ -80,6 +93,12 @@ def _config(place: Path, name: str = "config.json") -> dict[str, Any]:
             f"{place.name}/{name} is not readable JSON.", code="bad_model_file", hint="Download it again."
         ) from error
     return config if isinstance(config, dict) else {}
+
+
+def unet_config(folder: Path) -> tuple[str, dict[str, Any]]:
+    """Return where in the folder the U-Net lies, `unet` or at its top (""), and its configuration."""
+    part = "unet" if (folder / "unet").is_dir() else ""
+    return part, read_config(folder / part)
 
 
 def _unet_hints(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,15 +123,19 @@ def _renamed(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, A
     return {ours: config[theirs] for theirs, ours in names.items() if config.get(theirs) is not None}
 
 
-def _parametrisation(folder: Path) -> Discrete | None:
-    config = _config(folder / "scheduler", "scheduler_config.json")
+def read_parametrisation(place: Path, name: str) -> Discrete | None:
+    """Return what the scheduler of the folder called `name`, whose configuration lies in `place`, says of the model.
+
+    None where it is not there. Raises NodeError for a schedule that is not known.
+    """
+    config = read_config(place, "scheduler_config.json")
     if not config:
         return None
     schedule = config.get("beta_schedule", "scaled_linear")
     betas = config.get("trained_betas")
     if schedule not in ("scaled_linear", "linear") or betas:
         raise NodeError(
-            f"the scheduler of {folder.name} has the beta schedule {schedule!r}.",
+            f"the scheduler of {name} has the beta schedule {schedule!r}.",
             code="unsupported_model",
             allowed="scaled_linear, linear",
         )

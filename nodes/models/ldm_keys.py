@@ -160,12 +160,22 @@ _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": 
 
 def vae_from_diffusers(keys: Iterable[str]) -> dict[str, Source]:
     """Return LDM key -> source for the keys of a diffusers `vae` folder, those of old releases too."""
-    names = {re.sub(r"\.(query|key|value|proj_attn)\.", _modern, key): key for key in keys}
+    names = _modern_names(keys)
     levels = count_keys(names, r"(?:encoder\.down|decoder\.up)_blocks\.(\d+)\.")
     blocks = count_keys(names, r"encoder\.down_blocks\.0\.resnets\.(\d+)\.")
     blocks = blocks or count_keys(names, r"decoder\.up_blocks\.0\.resnets\.(\d+)\.") - 1
     modules = {other: ldm for ldm, other in vae_modules(levels, blocks).items()}
     return {ldm: Source(names[key]) for key, ldm in rename(names, modules).items()}
+
+
+def unet2d_from_diffusers(keys: Iterable[str]) -> dict[str, Source]:
+    """Return our key -> source for the keys of a UNet2DModel, whose names ours are, those of old releases too."""
+    return {ours: Source(key) for ours, key in _modern_names(keys).items()}
+
+
+def _modern_names(keys: Iterable[str]) -> dict[str, str]:
+    """Today's key -> key as it is, for keys that may name attention's layers as old releases did."""
+    return {re.sub(r"\.(query|key|value|proj_attn)\.", _modern, key): key for key in keys}
 
 
 def _modern(match: re.Match[str]) -> str:
@@ -261,7 +271,7 @@ def wuerstchen_sources(keys: Iterable[str]) -> dict[str, Source]:
 
 
 def sources(part: str, layout: str, keys: Iterable[str]) -> dict[str, Source]:
-    """Return our key -> source for the keys of one part (`unet`, `vae`, `text_encoder`) without its prefix.
+    """Return our key -> source for the keys of one part (`unet`, `unet2d`, `vae`, `text_encoder`) without its prefix.
 
     Würstchen's and Stable Cascade's networks are told by their keys, whatever the part is called.
     """
@@ -271,6 +281,8 @@ def sources(part: str, layout: str, keys: Iterable[str]) -> dict[str, Source]:
     match part, layout:
         case "unet", "diffusers":
             return unet_from_diffusers(keys)
+        case "unet2d", _:
+            return unet2d_from_diffusers(keys)
         case "vae", "diffusers":
             return vae_from_diffusers(keys)
         case "text_encoder", "open_clip":

@@ -24,6 +24,10 @@ def build(architecture: Architecture) -> nn.Module:
             from nodes.models.networks.unet import UNet
 
             return UNet(**arguments)
+        case "unet2d":
+            from nodes.models.networks.unet2d import UNet2D
+
+            return UNet2D(**arguments)
         case "autoencoder_kl":
             from nodes.models.networks.autoencoder_kl import AutoencoderKL
 

@@ -106,13 +106,15 @@ def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, causal: bool =
     return out.transpose(1, 2).reshape(batch, tokens, width)
 
 
-def sinusoidal(timestep: Tensor, width: int) -> Tensor:
-    """Return the embedding (batch, width) of times (batch,): cosines, then sines, float32.
+def sinusoidal(timestep: Tensor, width: int, shift: float = 0.0, sines_first: bool = False) -> Tensor:
+    """Return the embedding (batch, width) of times (batch,): cosines, then sines, or the other way round; float32.
 
-    The frequencies fall geometrically from 1 to 1/10,000 (https://arxiv.org/abs/1706.03762).
+    The frequencies fall geometrically from 1 to 1/10,000, which is reached at half the width less `shift`
+    (https://arxiv.org/abs/1706.03762).
     """
     half = width // 2
     # The order of these operations decides the last bit of a frequency, which a timestep of 999 makes visible.
     falling = torch.arange(half, dtype=torch.float32, device=timestep.device) * -math.log(10000.0)
-    angles = timestep.float()[:, None] * torch.exp(falling / half)
-    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+    angles = timestep.float()[:, None] * torch.exp(falling / (half - shift))
+    parts = (angles.sin(), angles.cos()) if sines_first else (angles.cos(), angles.sin())
+    return torch.cat(parts, dim=-1)
