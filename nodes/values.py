@@ -252,6 +252,8 @@ class Clip:
     family: str
     stop_layer: int | None = None
     """-1 the last hidden layer, -2 the one before; None: the family's own."""
+    pad_token: int | None = None
+    """What prompts are filled up with to 77 tokens; None: the family's own."""
     patches: tuple[Patch, ...] = ()
     dtype: Literal["fp32", "bf16", "fp16"] | None = None
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -22,6 +23,26 @@ FindEmbedding = Callable[[str, int], "Tensor | None"]
 """(name, width) -> the vectors (n, width) of a textual inversion, or None where there is no such file."""
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a family reads its text encoder: what shorter prompts are filled up with, and what becomes of that."""
+
+    pad: int = END
+    masked: bool = False
+    """Whether what follows a prompt's end is hidden from attention."""
+    normed: bool = True
+    """Whether the context passes the final norm."""
+
+
+READINGS: Mapping[str, Reading] = {
+    "sd1": Reading(),
+    "sd2": Reading(pad=0),
+    "wuerstchen": Reading(masked=True),
+    "cascade": Reading(masked=True, normed=False),
+}
+"""By the family of the text encoder."""
+
+
 class TextEncoder:
     """A text encoder on its device with its recipe's options. Computes in float32."""
 
@@ -30,8 +51,8 @@ class TextEncoder:
         self.clip = clip
         self.device = device
         self._find = find
-        # 2.x pads with token 0, 1.x with the end token.
-        self._pad = END if clip.family == "sd1" else 0
+        self._reading = READINGS[clip.family]
+        self._pad = self._reading.pad if clip.pad_token is None else clip.pad_token
 
     def tokenize(self, text: str) -> list[Chunk]:
         """Return the prompt in chunks of 77 tokens with a weight each.
@@ -89,7 +110,13 @@ class TextEncoder:
                 if isinstance(token, Tensor):
                     embedded[row, column] = token.to(embedded)
         ends = [next(i for i, token in enumerate(part.tokens) if _is_end(token)) for part in parts]
-        hidden, pooled = self.module(embedded, torch.tensor(ends, device=self.device), self._after())
+        hidden, pooled = self.module(
+            embedded,
+            torch.tensor(ends, device=self.device),
+            self._after(),
+            masked=self._reading.masked,
+            normed=self._reading.normed,
+        )
         return hidden.cpu(), pooled.cpu()
 
     def _after(self) -> int:

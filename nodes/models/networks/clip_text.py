@@ -20,10 +20,10 @@ class Attention(nn.Module):
         self.q_proj, self.k_proj = Linear(width, width), Linear(width, width)
         self.v_proj, self.out_proj = Linear(width, width), Linear(width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (b, tokens, width) to the same shape."""
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map (b, tokens, width) to the same shape; `mask` (b, 1, tokens, tokens) stands in for the causal one."""
         q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
-        return self.out_proj(attend(q, k, v, self.heads, causal=True))
+        return self.out_proj(attend(q, k, v, self.heads, causal=mask is None, mask=mask))
 
 
 class Mlp(nn.Module):
@@ -48,9 +48,9 @@ class Layer(nn.Module):
         self.layer_norm1, self.self_attn = LayerNorm(width), Attention(width, heads)
         self.layer_norm2, self.mlp = LayerNorm(width), Mlp(width, inner, activation)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (b, tokens, width) to the same shape."""
-        x = x + self.self_attn(self.layer_norm1(x))
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map (b, tokens, width) to the same shape; `mask` as `Attention` takes it."""
+        x = x + self.self_attn(self.layer_norm1(x), mask)
         return x + self.mlp(self.layer_norm2(x))
 
 
@@ -91,22 +91,31 @@ class ClipText(nn.Module):
         table = self.text_model["embeddings"]["token_embedding"]  # type: ignore[index]
         return F.embedding(tokens, table.weight).float()
 
-    def forward(self, embedded: Tensor, ends: Tensor, after: int) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, embedded: Tensor, ends: Tensor, after: int, masked: bool = False, normed: bool = True
+    ) -> tuple[Tensor, Tensor]:
         """Return (hidden (b, tokens, width), pooled (b, projection or width)) of token embeddings (b, tokens, width).
 
-        `hidden` is taken after layer `after` (the number of layers for the last one) and passes the final norm;
-        `pooled` is the last layer's state at the positions `ends` (b,), normed, and projected where there is a
-        projection.
+        `hidden` is taken after layer `after` (the number of layers for the last one), and through the final norm where
+        `normed`; `pooled` is the last layer's state at the positions `ends` (b,), normed, and projected where there is a
+        projection. `masked` hides what follows the ends from every token.
         """
         positions = self.text_model["embeddings"]["position_embedding"].weight  # type: ignore[index]
         x = embedded + positions[: embedded.shape[1]].to(embedded.dtype)
+        mask = _mask(ends, embedded.shape[1]) if masked else None
         norm = self.text_model["final_layer_norm"]
         hidden = x
         for number, layer in enumerate(self.text_model["encoder"]["layers"], start=1):  # type: ignore[index]
-            x = layer(x)
+            x = layer(x, mask)
             if number == after:
                 hidden = x
         pooled = norm(x[torch.arange(len(x), device=x.device), ends])
         if self.text_projection is not None:
             pooled = self.text_projection(pooled)
-        return norm(hidden), pooled
+        return norm(hidden) if normed else hidden, pooled
+
+
+def _mask(ends: Tensor, tokens: int) -> Tensor:
+    """(b, 1, tokens, tokens): each token sees those before it, itself, and nothing that follows its prompt's end."""
+    places = torch.arange(tokens, device=ends.device)
+    return (places <= places[:, None]) & (places <= ends[:, None, None])[:, None]

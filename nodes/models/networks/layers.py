@@ -97,12 +97,17 @@ class Embedding(nn.Module):
         self.weight = nn.Parameter(torch.empty(count, width))
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, causal: bool = False) -> Tensor:
-    """Return softmax(q k^T / sqrt(d)) v for (batch, tokens, heads * d) tensors, same shape as `query`."""
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, heads: int, causal: bool = False, mask: Tensor | None = None
+) -> Tensor:
+    """Return softmax(q k^T / sqrt(d)) v for (batch, tokens, heads * d) tensors, same shape as `query`.
+
+    Where `mask` (batch, 1, tokens, keys) is False, a token does not see a key.
+    """
     batch, tokens, width = query.shape
     split = (batch, -1, heads, width // heads)
     q, k, v = (part.view(split).transpose(1, 2) for part in (query, key, value))
-    out = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
     return out.transpose(1, 2).reshape(batch, tokens, width)
 
 

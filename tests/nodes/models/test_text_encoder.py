@@ -93,6 +93,26 @@ def test_padding_is_the_end_token_for_1_and_zero_for_2(first: Any, second: Any, 
             assert found.tokens == (START, 7117, END, *[pad] * 74)
 
 
+@pytest.mark.parametrize("pad_token", [None, 0])
+@pytest.mark.parametrize("family", ["wuerstchen", "cascade"])
+def test_families_that_mask_their_padding_read_as_their_pipelines_do(
+    first: Any, encoder: TextEncoder, pool: ModelPool, family: str, pad_token: int | None
+) -> None:
+    prompts = ("a red circle", "")
+    (_, red, circle), start, end = tokenizer().encode(prompts[0]), START, END
+    pad = END if pad_token is None else pad_token
+    ids = torch.tensor([[start, 320, red, circle, end, *[pad] * 72], [start, end, *[pad] * 75]])
+    mask = torch.tensor([[1] * 5 + [0] * 72, [1] * 2 + [0] * 75])
+    wanted = first.text(ids, attention_mask=mask, output_hidden_states=True)
+    hidden = wanted.last_hidden_state if family == "wuerstchen" else wanted.hidden_states[-1]
+    with pool.text_encoder(replace(encoder.clip, family=family, pad_token=pad_token)) as masking:
+        for row, prompt in enumerate(prompts):
+            context, pooled = masking.encode(prompt)
+            torch.testing.assert_close(context[0], hidden[row], rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(pooled[0], wanted.pooler_output[row], rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(context, encoder.encode("")[0], atol=1e-3)
+
+
 def test_a_stop_layer_beyond_the_first_is_the_last(encoder: TextEncoder, pool: ModelPool) -> None:
     clip = encoder.clip
     with pool.text_encoder(replace(clip, stop_layer=-24)) as deep:
