@@ -1,7 +1,7 @@
 """What the engine itself costs: chains, branches and loops of trivial nodes, first and unchanged.
 
 Prints one JSON object with the environment it ran in. `first` and `unchanged` are seconds from the parsed
-document to the last event (bind, keys, plan, run), the best of several; `_cpu` is the processor time of that run.
+document to the last event (bind, foresight, keys, plan, run), the best of several; `_cpu` is the processor time of that run.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from nodegraph.events import RunFinished
 from nodegraph.execute import execute
 from nodegraph.fingerprint import fingerprint
 from nodegraph.folders import Folders
+from nodegraph.foresight import foresee, has_foresight
 from nodegraph.graph import bind
-from nodegraph.node import GraphBuilder, Runtime, Shown, node
+from nodegraph.node import Forecast, GraphBuilder, Runtime, Shown, node
 from nodegraph.plan import plan
 from nodegraph.registry import Registry
 from nodegraph.workflow import Workflow
@@ -43,6 +44,18 @@ def step(x: float, add: float = 1.0) -> float:
     return x + add
 
 
+@node("ForeseenStep", category="benchmark", foresee=lambda x: Forecast((x,)))
+def foreseen_step(x: float, add: float = 1.0) -> float:
+    """x + add, with a word on it before the run."""
+    return x + add
+
+
+@node("ForeseenStart", category="benchmark", foresee=lambda value: Forecast((value,)))
+def foreseen_start(value: int = 0) -> float:
+    """A number, known before the run."""
+    return float(value)
+
+
 @node("Loop", category="benchmark")
 def loop(x: float, count: int = 1) -> float:
     """Adds 1 `count` times, one expansion a turn."""
@@ -58,7 +71,7 @@ def show(x: float) -> Shown:
     return Shown({"text": (str(x),)})
 
 
-REGISTRY = Registry.of(start, step, loop, show)
+REGISTRY = Registry.of(start, step, foreseen_start, foreseen_step, loop, show)
 
 
 def of(class_type: str, **inputs: Any) -> dict[str, Any]:
@@ -71,6 +84,15 @@ def chain(length: int) -> Prompt:
     prompt = {"0": of("Start")}
     prompt |= {str(i): of("Step", x=[str(i - 1), 0]) for i in range(1, length - 1)}
     return prompt | {"show": of("Show", x=[str(length - 2), 0])}
+
+
+def foreseen(length: int) -> Prompt:
+    """Nodes in a row, each with a `foresee` hook."""
+    prompt = chain(length)
+    for entry in prompt.values():
+        if entry["class_type"] != "Show":
+            entry["class_type"] = f"Foreseen{entry['class_type']}"
+    return prompt
 
 
 def branches(count: int) -> Prompt:
@@ -91,6 +113,9 @@ async def once(workflow: Workflow, runtime: Runtime, cache: Cache) -> tuple[floa
     """(seconds, processor seconds) of one run, from the document to its last event."""
     begun, cpu = time.perf_counter(), time.process_time()
     graph = bind(workflow, REGISTRY, runtime.folders)
+    if has_foresight(graph):
+        # As a session does: once to check the graph, and once more, with what that made, to run it.
+        foresee(graph, plan(graph, fingerprint(graph, runtime), cache), cache, runtime)
     planned = plan(graph, fingerprint(graph, runtime), cache)
     last = None
     async for event in execute(planned, REGISTRY, runtime, cache):
@@ -143,6 +168,7 @@ def main() -> None:
         ("chain_100", chain, 100, 100, 7),
         ("chain_300", chain, 300, 300, 7),
         ("chain_1000", chain, 1_000, 1_000, 7),
+        ("chain_1000_foreseen", foreseen, 1_000, 1_000, 7),
         ("chain_10000", chain, 10_000, 10_000, 3),
         ("branches_300", branches, 300, 601, 7),
         ("loop_10000", turns, 10_000, 20_002, 1),

@@ -128,6 +128,23 @@ def check(
     return replace(found, graph=graph, warnings=warnings)
 
 
+def narrowed(report: Report, problems: Sequence[Problem]) -> Report:
+    """The report with further problems of its graph's nodes, and the graph of the targets that they leave."""
+    errors = tuple(problem for problem in problems if problem.severity == "error")
+    warnings = tuple(problem for problem in problems if problem.severity == "warning")
+    report = replace(report, problems=(*report.problems, *errors), warnings=(*report.warnings, *warnings))
+    if not errors or report.graph is None:
+        return report
+    broken = _downstream({error.node for error in errors if error.node is not None}, report.links)
+    good = tuple(target for target in report.graph.targets if target not in broken)
+    failed = (*report.failed, *(target for target in report.graph.targets if target in broken))
+    if not good:
+        return replace(report, graph=None, failed=failed)
+    kept = report.graph.needed(good)
+    nodes = {node_id: node for node_id, node in report.graph.nodes.items() if node_id in kept}
+    return replace(report, graph=replace(report.graph, nodes=nodes, targets=good), failed=failed)
+
+
 def entries_of(prompt: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Entry], list[Problem]]:
     """The nodes of a prompt with links told from literals, and what is no valid link."""
     entries = {}

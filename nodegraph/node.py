@@ -20,21 +20,25 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from nodegraph.errors import Cancelled, NodeError, Problem
 from nodegraph.folders import Folders
+from nodegraph.forecast import UNKNOWN, Forecast, Memory
 from nodegraph.identity import file_identity
 from nodegraph.sockets import Choice, Codec, Range, Widget, type_name, value
 
 __all__ = [
     "NEVER",
+    "UNKNOWN",
     "Block",
     "Cancelled",
     "Choice",
     "Codec",
     "Context",
     "Folders",
+    "Forecast",
     "GraphBuilder",
     "InputSpec",
     "Lazy",
     "Many",
+    "Memory",
     "NodeError",
     "NodeSpec",
     "OutputSpec",
@@ -289,6 +293,7 @@ class OutputSpec:
 
 Identity = Callable[..., "bytes | _Never"]
 Validate = Callable[..., "str | None"]
+Foresee = Callable[..., Forecast]
 
 
 @dataclass(frozen=True)
@@ -315,6 +320,9 @@ class NodeSpec:
     reads: frozenset[str] = frozenset()
     identity: Identity | None = field(default=None, compare=False)
     validate: Validate | None = field(default=None, compare=False)
+    foresee: Foresee | None = field(default=None, compare=False)
+    ahead: bool = False
+    """It costs next to nothing and may run before the graph is checked, once its inputs are known."""
     deprecated: bool = False
     module: str = ""
 
@@ -332,13 +340,19 @@ def node(
     reads: Sequence[Literal["document", "node_id"]] = (),
     identity: Identity | None = None,
     validate: Validate | None = None,
+    foresee: Foresee | None = None,
+    ahead: bool = False,
     deprecated: bool = False,
 ) -> Callable[[F], F]:
     """Declare a function as the node type `name`; the function itself comes back unchanged.
 
     `outputs` overrides the output names. `identity(**literals)` returns bytes for the key, or NEVER;
     `validate(**literals)` returns a sentence where the literals do not go together, else None. Both may take a
-    subset of the literal inputs by name, and `folders`. Raises TypeError at declaration where the signature makes no node.
+    subset of the literal inputs by name, and `folders`. `foresee` takes a subset of the inputs, and `runtime`: each
+    is a literal, a value that is known before the run, what another node's `foresee` says of it, or UNKNOWN. It returns
+    a Forecast, or raises NodeError for what cannot work; the graph is then refused. `ahead` marks a node that gives
+    small plain values at next to no cost (a loader that reads a header): it runs before the check, so that `foresee`
+    sees its values. Raises TypeError at declaration where the signature makes no node, or none that can run ahead.
     """
 
     def declare(function: F) -> F:
@@ -356,6 +370,8 @@ def node(
             reads=frozenset(reads),
             identity=identity,
             validate=validate,
+            foresee=foresee,
+            ahead=ahead,
             deprecated=deprecated,
         )
         return function
@@ -405,6 +421,14 @@ def _spec(function: Callable[..., Any], *, output_names: Sequence[str] | None, *
     is_async = inspect.iscoroutinefunction(function)
     if not is_async and any(item.lazy for item in inputs.values()):
         raise TypeError(f"{facts['name']}: only an async node can take a Lazy input")
+    lists = any(item.many for item in inputs.values())
+    if facts["ahead"] and (is_async or lists or facts["output"] or facts["reads"]):
+        raise TypeError(f"{facts['name']}: a node that runs ahead is a plain function of single values")
+    if facts["foresee"] is not None:
+        known = {*inputs, "runtime"}
+        for item in inspect.signature(facts["foresee"]).parameters.values():
+            if item.name not in known and item.kind is not inspect.Parameter.VAR_KEYWORD:
+                raise TypeError(f"{facts['name']}: foresee takes {item.name!r}, which is no input")
     return NodeSpec(
         function=function,
         inputs=types.MappingProxyType(inputs),

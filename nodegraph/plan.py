@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from nodegraph.cache import Cache
 from nodegraph.events import TierName
-from nodegraph.fingerprint import Keys
+from nodegraph.fingerprint import Key, Keys
 from nodegraph.graph import BoundNode, Graph
 
 State = Literal["run", "cached", "lazy", "unneeded"]
@@ -54,6 +54,8 @@ class Plan:
     """Of the nodes that were looked at; what is missing is unneeded."""
     tiers: Mapping[str, TierName]
     rank: Mapping[str, int]
+    ahead: frozenset[Key] = frozenset()
+    """Of the nodes that will run, those whose results are held already: they were made to check the graph."""
 
     def ids(self, state: State) -> tuple[str, ...]:
         """The nodes in a state, in the order in which they come up."""
@@ -104,9 +106,16 @@ class Plan:
         return "file_changed", "a file that it reads, or where it runs, changed", None
 
 
-def plan(graph: Graph, keys: Keys, cache: Cache, targets: Sequence[str] | None = None) -> Plan:
+def plan(
+    graph: Graph,
+    keys: Keys,
+    cache: Cache,
+    targets: Sequence[str] | None = None,
+    ahead: Container[Key] = frozenset(),
+) -> Plan:
     """What has to run for `targets` (by default the graph's). Where a result is held, its upstream is not looked at.
 
+    Results with a key in `ahead` were made for this run before it began: their nodes count as such that run.
     Raises KeyError for a target that is not in the graph.
     """
     wanted = tuple(dict.fromkeys(graph.targets if targets is None else targets))
@@ -114,12 +123,16 @@ def plan(graph: Graph, keys: Keys, cache: Cache, targets: Sequence[str] | None =
     tiers: dict[str, TierName] = {}
     rank: dict[str, int] = {}
     lazy: list[str] = []
-    _visit(wanted, "run", graph, keys, cache, states, tiers, rank, lazy)
+    _visit(wanted, "run", graph, keys, cache, states, tiers, rank, lazy, ahead)
     while lazy:
         later: list[str] = []
-        _visit(lazy, "lazy", graph, keys, cache, states, tiers, rank, later)
+        _visit(lazy, "lazy", graph, keys, cache, states, tiers, rank, later, ahead)
         lazy = later
-    return Plan(graph, keys, wanted, states, tiers, rank)
+    made: frozenset[Key] = frozenset()
+    if ahead:
+        running = (keys.by_node[node_id] for node_id, state in states.items() if state == "run")
+        made = frozenset(key for key in running if key in ahead)
+    return Plan(graph, keys, wanted, states, tiers, rank, made)
 
 
 def _visit(
@@ -132,6 +145,7 @@ def _visit(
     tiers: dict[str, TierName],
     rank: dict[str, int],
     lazy: list[str],
+    ahead: Container[Key],
 ) -> None:
     """Depth-first from `starts`, without recursion; a node is ranked after all that it needs."""
     nodes = graph.nodes
@@ -144,7 +158,8 @@ def _visit(
                 rank[node_id] = len(rank)
             continue
         node = nodes[node_id]
-        tier = None if node_id in keys.volatile else cache.peek(keys.by_node[node_id])
+        key = keys.by_node[node_id]
+        tier = None if node_id in keys.volatile or key in ahead else cache.peek(key)
         if tier is not None:
             states[node_id], tiers[node_id] = "cached", tier
             continue

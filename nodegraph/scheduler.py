@@ -20,6 +20,7 @@ from nodegraph.events import (
     NodeFailed,
     NodeFinished,
     NodeSkipped,
+    NodeStarted,
 )
 from nodegraph.expand import Expander, expanded_key
 from nodegraph.failures import problem_of
@@ -195,7 +196,12 @@ class Scheduler(Activity):
         task.outputs, task.ui, task.seconds, task.state = held.outputs, held.ui, held.seconds, State.DONE
         task.pinned = task.held = True
         self._show(task)
-        self.stream.emit(NodeCached(task.id, held.tier, held.ui))
+        if task.key in self.plan.ahead:
+            # It ran for this run, before it began.
+            self.stream.emit(NodeStarted(task.id))
+            self.stream.emit(NodeFinished(task.id, held.seconds, held.ui))
+        else:
+            self.stream.emit(NodeCached(task.id, held.tier, held.ui))
 
     def _await_sources(self, task: Task, stack: list[Task], settled: list[Task]) -> None:
         """Wait for the tasks that feed this one, or make it ready; new demands go on `stack`. Lock held."""

@@ -17,9 +17,10 @@ from nodegraph.context import CancelToken
 from nodegraph.errors import Problem, ValidationError
 from nodegraph.events import Event
 from nodegraph.execute import execute
-from nodegraph.fingerprint import fingerprint
+from nodegraph.fingerprint import Key, fingerprint
 from nodegraph.folders import Folders
-from nodegraph.graph import Graph, Report, bind, check
+from nodegraph.foresight import Foresight, foresee, has_foresight
+from nodegraph.graph import Graph, Report, check, narrowed
 from nodegraph.memory import Trimmer
 from nodegraph.node import NodeSpec, Runtime
 from nodegraph.plan import Plan, plan
@@ -118,6 +119,8 @@ class Session:
         self.resources = Resources(runtime)
         self.cache = cache if cache is not None else Cache.for_runtime(runtime, self.resources)
         self._trim = Trimmer()
+        self._ahead: set[Key] = set()
+        """Keys of results that were made to check graphs, and that no run has told of yet."""
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -125,16 +128,32 @@ class Session:
         return self.registry.problems if isinstance(self.registry, Registry) else ()
 
     def check(self, workflow: Workflow, targets: Sequence[str] | None = None) -> Report:
-        """All that is wrong with a workflow, warnings included."""
-        return check(workflow, self.registry, self.runtime.folders, targets)
+        """All that is wrong with a workflow, warnings included; the nodes' own foresight has its say too."""
+        report = check(workflow, self.registry, self.runtime.folders, targets)
+        if report.graph is None or not has_foresight(report.graph):
+            return report
+        try:
+            found = self.foresee(report.graph).problems
+        except ValidationError as error:
+            found = error.problems
+        return narrowed(report, found) if found else report
 
     def bind(self, workflow: Workflow, targets: Sequence[str] | None = None) -> Graph:
         """The graph of a workflow. Raises ValidationError with every problem."""
-        return bind(workflow, self.registry, self.runtime.folders, targets)
+        report = self.check(workflow, targets)
+        if report.problems or report.graph is None:
+            raise ValidationError(report.problems)
+        return report.graph
+
+    def foresee(self, graph: Graph) -> Foresight:
+        """What a graph will come to, as far as its nodes can say. Raises ValidationError as `plan` does."""
+        foresight = foresee(graph, self.plan(graph), self.cache, self.runtime)
+        self._ahead |= foresight.made
+        return foresight
 
     def plan(self, graph: Graph) -> Plan:
         """What a run of this graph would do now; `Plan.rows(session.cache)` says why. Raises ValidationError."""
-        return plan(graph, fingerprint(graph, self.runtime), self.cache)
+        return plan(graph, fingerprint(graph, self.runtime), self.cache, ahead=self._ahead)
 
     async def events(
         self,
@@ -148,8 +167,10 @@ class Session:
         """
         graph = workflow if isinstance(workflow, Graph) else self.bind(workflow, targets)
         self._make_temp()
+        made = self.plan(graph)
+        self._ahead -= made.ahead
         stream = execute(
-            self.plan(graph),
+            made,
             self.registry,
             self.runtime,
             self.cache,
