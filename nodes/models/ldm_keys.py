@@ -254,7 +254,7 @@ def wuerstchen_sources(keys: Iterable[str]) -> dict[str, Source]:
     """
     found: dict[str, Source] = {}
     names = list(keys)
-    second = any(name.startswith("effnet_mappers.") for name in names)
+    cascade = any(name.startswith("effnet_mapper.") for name in names)
     for name in names:
         packed = _PACKED.fullmatch(name)
         if packed is not None:
@@ -264,7 +264,7 @@ def wuerstchen_sources(keys: Iterable[str]) -> dict[str, Source]:
         elif not name.endswith(".num_batches_tracked"):
             ours = name
             for theirs, own in _WUERSTCHEN_NAMES:
-                if not (second and theirs == "clip_mapper."):
+                if cascade or theirs != "clip_mapper.":
                     ours = ours.replace(theirs, own)
             found[ours] = Source(name)
     return found

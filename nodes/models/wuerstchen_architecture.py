@@ -6,6 +6,7 @@ in the published models otherwise: attention heads 64 wide, a patch of 2 before 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,6 +34,86 @@ def wuerstchen_prior_architecture(shapes: Shapes, hints: Hints) -> Architecture:
         "num_heads": hints.get("nhead", _heads(channels)),
     }
     return Architecture("wuerstchen_prior", tuple(arguments.items()))
+
+
+def wuerstchen_decoder_architecture(shapes: Shapes, hints: Hints) -> Architecture:
+    """Return the Stage B of Würstchen v2 whose parameters have these shapes; hints: `nhead`, `patch_size`.
+
+    Raises KeyError where the shapes are not of such a network.
+    """
+    levels = range(count_keys(shapes, r"down_blocks\.(\d+)\."))
+    widths = tuple(shapes[f"up_blocks.{level}.0.depthwise.weight"][0] for level in reversed(levels))
+    layouts = [_layers(_kinds(shapes, f"down_blocks.{level}")) for level in levels]
+    injected = tuple(f"effnet_mappers.{level}.weight" in shapes for level in levels)
+    cond_width, clip_width = shapes["clip_mapper.weight"]
+    patch = hints.get("patch_size", 2)
+    arguments: dict[str, Any] = {
+        "in_channels": shapes["embedding.1.weight"][1] // patch**2,
+        "out_channels": shapes["clf.1.weight"][0] // (2 * patch**2),
+        "ratio_width": _ratio_width(shapes),
+        "patch_size": patch,
+        "cond_width": cond_width,
+        "channels": widths,
+        "num_heads": tuple(hints.get("nhead", [_heads(width) for width in widths])),
+        "blocks": tuple(count for _, count in layouts),
+        "level_config": tuple(kinds for kinds, _ in layouts),
+        "inject_effnet": injected,
+        "effnet_channels": _effnet_channels(shapes),
+        "cross_attention_dim": clip_width,
+        "kernel_size": shapes["up_blocks.0.0.depthwise.weight"][-1],
+    }
+    return Architecture("wuerstchen_decoder", tuple(arguments.items()))
+
+
+def paella_vq_architecture(shapes: Shapes, hints: Hints) -> Architecture:
+    """Return the Stage A whose parameters have these shapes; hints: `up_down_scale_factor`.
+
+    Raises KeyError where the shapes are not of such a network.
+    """
+    codebook, latent_channels = shapes["vquantizer.embedding.weight"]
+    width, channels = shapes["in_block.1.weight"][0], shapes["up_blocks.0.0.weight"][0]
+    patch = hints.get("up_down_scale_factor", 2)
+    bottleneck = 0
+    while f"up_blocks.{bottleneck + 1}.gammas" in shapes:
+        bottleneck += 1
+    arguments: dict[str, Any] = {
+        "picture_channels": shapes["in_block.1.weight"][1] // patch**2,
+        "latent_channels": latent_channels,
+        "channels": channels,
+        "levels": (channels // width).bit_length(),
+        "bottleneck_blocks": bottleneck,
+        "codebook_size": codebook,
+        "patch_size": patch,
+    }
+    return Architecture("paella_vq", tuple(arguments.items()))
+
+
+def _effnet_channels(shapes: Shapes) -> int:
+    found = [shape[1] for key, shape in shapes.items() if re.fullmatch(r"effnet_mappers\.\d+\.weight", key)]
+    return found[0] if found else 16
+
+
+def _ratio_width(shapes: Shapes) -> int:
+    return next(shape[1] for key, shape in shapes.items() if key.endswith(".mapper.weight"))
+
+
+_SIGNS = {"depthwise": "C", "mapper": "T", "attention": "A"}
+
+
+def _kinds(shapes: Shapes, stack: str) -> str:
+    """The kinds of the blocks in a level, in order; those that change the size are left out."""
+    found: dict[int, str] = {}
+    for key in shapes:
+        match = re.match(re.escape(stack) + r"\.(\d+)\.(depthwise|mapper|attention)\.", key)
+        if match is not None:
+            found[int(match[1])] = _SIGNS[match[2]]
+    return "".join(found[index] for index in sorted(found))
+
+
+def _layers(kinds: str) -> tuple[str, int]:
+    """The shortest layer that, repeated, gives these blocks, and how often."""
+    size = next(size for size in range(1, len(kinds) + 1) if kinds == kinds[:size] * (len(kinds) // size))
+    return kinds[:size], len(kinds) // size
 
 
 def _heads(channels: int) -> int:

@@ -40,4 +40,12 @@ def build(architecture: Architecture) -> nn.Module:
             from nodes.models.networks.wuerstchen_prior import WuerstchenPrior
 
             return WuerstchenPrior(**arguments)
+        case "wuerstchen_decoder":
+            from nodes.models.networks.wuerstchen_decoder import WuerstchenDiffNeXt
+
+            return WuerstchenDiffNeXt(**arguments)
+        case "paella_vq":
+            from nodes.models.networks.paella_vq import PaellaVQ
+
+            return PaellaVQ(**arguments)
     raise KeyError(f"no network is called {architecture.name!r}")
