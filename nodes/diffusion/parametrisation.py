@@ -1,206 +1,54 @@
-"""Parametrisations: what a network is given at a noise level and how its output becomes x0.
-
-All of them speak sigma. For the variance-preserving and variance-exploding families the noisy latent is
-`x = x0 + sigma * noise`; for rectified flow it is `x = (1 - sigma) * x0 + sigma * noise`. The time scales are
-computed on the host in float32, so that a timestep never costs a device synchronisation and never depends on
-the device.
-"""
+"""Parametrisations: what a network is given at a noise level and how its output becomes x0."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-Prediction = Literal["eps", "v_prediction", "x0", "edm", "img_to_img", "lcm", "flow", "cosmos_rflow"]
-BetaSchedule = Literal["scaled_linear", "linear"]
+from nodes.diffusion.time_scale import (
+    ALWAYS,
+    Parametrisation,
+    Prediction,
+    Table,
+    TimeScale,
+    VarianceType,
+    float32,
+)
 
-ALWAYS = 999999999.9
-"""The sigma that stands for "from the very start": above every noise level of every table."""
+__all__ = [
+    "ALWAYS",
+    "BetaSchedule",
+    "ContinuousEDM",
+    "ContinuousV",
+    "Discrete",
+    "Distilled",
+    "Flow",
+    "Parametrisation",
+    "Prediction",
+    "VarianceType",
+]
+
+BetaSchedule = Literal["scaled_linear", "linear", "squaredcos_cap_v2"]
 
 # A terminal alpha_bar of exactly zero would be an infinite sigma; this one is about 4,518.
 _ZERO_SNR_ALPHA_BAR = 4.8973451890853435e-08
 
-# Constants of the consistency boundary condition of latent consistency models.
-_LCM_SIGMA_DATA = 0.5
-_LCM_TIMESTEP_SCALING = 10.0
-
-
-class Parametrisation(Protocol):
-    """A time scale and a prediction type."""
-
-    @property
-    def sigmas(self) -> Tensor:
-        """The noise levels, ascending, float32 on the CPU; 1,000 of them for continuous scales. Read only."""
-
-    @property
-    def sigma_min(self) -> float:
-        """The smallest noise level of the table."""
-
-    @property
-    def sigma_max(self) -> float:
-        """The largest noise level of the table."""
-
-    @property
-    def is_flow(self) -> bool:
-        """Whether the noisy latent is `(1 - sigma) * x0 + sigma * noise`."""
-
-    def timestep(self, sigma: float) -> float:
-        """Return the time that the network is given for `sigma`."""
-
-    def sigma(self, timestep: float) -> float:
-        """Return the noise level at `timestep`, which may be fractional."""
-
-    def percent_to_sigma(self, percent: float) -> float:
-        """Return the noise level at `percent` (0 at the start of sampling, 1 at its end)."""
-
-    def scale_input(self, x: Tensor, sigma: float) -> Tensor:
-        """Return what the network is given for the latent `x`."""
-
-    def to_x0(self, output: Tensor, x: Tensor, sigma: float) -> Tensor:
-        """Return the estimate of the clean latent from the network's `output` at the unscaled latent `x`."""
-
-    def noise_scaling(self, sigma: float, noise: Tensor, latent: Tensor, max_denoise: bool = False) -> Tensor:
-        """Return `latent` noised to `sigma`; `max_denoise` where sampling starts at the largest level."""
-
-    def inverse_noise_scaling(self, sigma: float, latent: Tensor) -> Tensor:
-        """Undo the scale that noising to `sigma` put on the clean latent."""
-
-
-def _float32(value: float) -> Tensor:
-    return torch.tensor(value, dtype=torch.float32)
+# The cosine schedule ends in all but pure noise: its betas stop here.
+_LARGEST_BETA = 0.999
 
 
 @dataclass(frozen=True)
-class _TimeScale:
-    """What all time scales share: the ends of the table and the algebra of a prediction type."""
-
-    prediction: Prediction = "eps"
-
-    @cached_property
-    def sigmas(self) -> Tensor:
-        """The noise levels, ascending, float32 on the CPU. Read only."""
-        raise NotImplementedError
-
-    @cached_property
-    def sigma_min(self) -> float:
-        """The smallest noise level of the table."""
-        return float(self.sigmas[0])
-
-    @cached_property
-    def sigma_max(self) -> float:
-        """The largest noise level of the table."""
-        return float(self.sigmas[-1])
-
-    @property
-    def sigma_data(self) -> float:
-        """The standard deviation that the network assumes of clean latents."""
-        return 0.5 if self.prediction == "edm" else 1.0
-
-    @property
-    def is_flow(self) -> bool:
-        """Whether the noisy latent is `(1 - sigma) * x0 + sigma * noise`."""
-        return self.prediction == "flow"
-
-    def timestep(self, sigma: float) -> float:
-        """Return the time that the network is given for `sigma`."""
-        raise NotImplementedError
-
-    def scale_input(self, x: Tensor, sigma: float) -> Tensor:
-        """Return what the network is given for the latent `x`."""
-        match self.prediction:
-            case "flow" | "img_to_img":
-                return x
-            case "cosmos_rflow":
-                return x * (1.0 - sigma / (sigma + 1.0))
-        return x / math.sqrt(sigma**2 + self.sigma_data**2)
-
-    def to_x0(self, output: Tensor, x: Tensor, sigma: float) -> Tensor:
-        """Return the estimate of the clean latent from the network's `output` at the unscaled latent `x`."""
-        data = self.sigma_data
-        match self.prediction:
-            case "eps" | "flow":
-                return x - output * sigma
-            case "x0" | "img_to_img":
-                return output
-            case "v_prediction" | "edm":
-                total = sigma**2 + data**2
-                sign = -1.0 if self.prediction == "v_prediction" else 1.0
-                return x * (data**2 / total) + output * (sign * sigma * data / math.sqrt(total))
-            case "lcm":
-                time = self.timestep(sigma) * _LCM_TIMESTEP_SCALING
-                total = time**2 + _LCM_SIGMA_DATA**2
-                return (x - output * sigma) * (time / math.sqrt(total)) + x * (_LCM_SIGMA_DATA**2 / total)
-            case "cosmos_rflow":
-                time = sigma / (sigma + 1.0)
-                return x * (1.0 - time) - output * time
-
-    def noise_scaling(self, sigma: float, noise: Tensor, latent: Tensor, max_denoise: bool = False) -> Tensor:
-        """Return `latent` noised to `sigma`; `max_denoise` where sampling starts at the largest level."""
-        if self.is_flow:
-            return noise * sigma + latent * (1.0 - sigma)
-        # At the largest noise level the latent is taken for pure noise of the total variance.
-        if max_denoise and self.prediction != "cosmos_rflow":
-            return noise * math.sqrt(1.0 + sigma**2) + latent
-        return noise * sigma + latent
-
-    def inverse_noise_scaling(self, sigma: float, latent: Tensor) -> Tensor:
-        """Undo the scale that noising to `sigma` put on the clean latent."""
-        return latent / (1.0 - sigma) if self.is_flow else latent
-
-
-class _Table(_TimeScale):
-    """A time scale given by a table of sigmas with a log-linear interpolation between its entries."""
-
-    @cached_property
-    def _exact_sigmas(self) -> Tensor:
-        raise NotImplementedError
-
-    @cached_property
-    def sigmas(self) -> Tensor:
-        """The noise levels, ascending, float32 on the CPU. Read only."""
-        return self._exact_sigmas.float()
-
-    @cached_property
-    def log_sigmas(self) -> Tensor:
-        """The natural logarithms of the noise levels, float32 on the CPU. Read only."""
-        return self._exact_sigmas.log().float()
-
-    def _nearest(self, sigma: float) -> int:
-        # float32 throughout: a sigma interpolated half-way between two entries is a tie up to rounding.
-        return int((_float32(sigma).log() - self.log_sigmas).abs().argmin())
-
-    def _interpolate(self, index: float) -> float:
-        position = _float32(index).clamp(0, len(self.log_sigmas) - 1)
-        low, high = self.log_sigmas[int(position.floor())], self.log_sigmas[int(position.ceil())]
-        weight = position.frac()
-        return float(((1 - weight) * low + weight * high).exp())
-
-    def percent_to_sigma(self, percent: float) -> float:
-        """Return the noise level at `percent` (0 at the start of sampling, 1 at its end)."""
-        if percent <= 0.0:
-            return ALWAYS
-        return 0.0 if percent >= 1.0 else self.sigma((1.0 - percent) * 999.0)
-
-    def sigma(self, timestep: float) -> float:
-        """Return the noise level at `timestep`, interpolated in log sigma."""
-        return self._interpolate(timestep)
-
-    def timestep(self, sigma: float) -> float:
-        """Return the index of the nearest log sigma of the table."""
-        return float(self._nearest(sigma))
-
-
-@dataclass(frozen=True)
-class Discrete(_Table):
+class Discrete(Table):
     """The discrete time of DDPM (https://arxiv.org/abs/2006.11239), as Stable Diffusion uses it.
 
     `sigma = sqrt((1 - alpha_bar) / alpha_bar)`, with alpha_bar from betas linear in the square root
-    ("scaled_linear") or linear, or given as `alphas_cumprod`. `zero_terminal_snr` rescales the table so that
+    ("scaled_linear") or linear, a squared cosine of time ("squaredcos_cap_v2",
+    https://arxiv.org/abs/2102.09672, equation 17), or given as `alphas_cumprod`. `zero_terminal_snr` rescales the table so that
     the last level is all but pure noise (https://arxiv.org/abs/2305.08891).
     """
 
@@ -220,6 +68,10 @@ class Discrete(_Table):
     def _alphas_cumprod(self) -> Tensor:
         if self.alphas_cumprod is not None:
             return torch.tensor(self.alphas_cumprod, dtype=torch.float64)
+        if self.beta_schedule == "squaredcos_cap_v2":
+            time = torch.arange(self.timesteps + 1, dtype=torch.float64) / self.timesteps
+            alpha_bar = ((time + 0.008) / 1.008 * (math.pi / 2)).cos() ** 2
+            return torch.cumprod((alpha_bar[1:] / alpha_bar[:-1]).clamp(min=1 - _LARGEST_BETA), dim=0)
         power = 0.5 if self.beta_schedule == "scaled_linear" else 1.0
         roots = torch.linspace(
             self.beta_start**power, self.beta_end**power, self.timesteps, dtype=torch.float64
@@ -241,6 +93,10 @@ class Distilled(Discrete):
     def _stride(self) -> int:
         return self.timesteps // self.valid_steps
 
+    @property
+    def _last_timestep(self) -> int:
+        return self.timesteps - 1
+
     @cached_property
     def _exact_sigmas(self) -> Tensor:
         full = super()._exact_sigmas.float()
@@ -253,7 +109,7 @@ class Distilled(Discrete):
 
     def sigma(self, timestep: float) -> float:
         """Return the noise level at `timestep`, interpolated in log sigma between valid steps."""
-        return self._interpolate(float((_float32(timestep) - (self._stride - 1)) / self._stride))
+        return self._interpolate(float((float32(timestep) - (self._stride - 1)) / self._stride))
 
 
 def _rescale_to_zero_terminal_snr(sigmas: Tensor) -> Tensor:
@@ -264,7 +120,7 @@ def _rescale_to_zero_terminal_snr(sigmas: Tensor) -> Tensor:
     return ((1 - alpha_bar) / alpha_bar).sqrt()
 
 
-class _LogUniform(_TimeScale):
+class _LogUniform(TimeScale):
     """A continuous time scale; its table is 1,000 levels evenly spaced in log sigma."""
 
     lowest: float
@@ -299,14 +155,14 @@ class ContinuousEDM(_LogUniform):
 
     def timestep(self, sigma: float) -> float:
         """Return `log(sigma) / 4`."""
-        level = _float32(sigma)
+        level = float32(sigma)
         return float(level / (level + 1) if self.prediction == "cosmos_rflow" else 0.25 * level.log())
 
     def sigma(self, timestep: float) -> float:
         """Return `exp(4 * timestep)`."""
         if self.prediction != "cosmos_rflow":
-            return float((_float32(timestep) / 0.25).exp())
-        high, time = _float32(self.sigma_max), _float32(timestep)
+            return float((float32(timestep) / 0.25).exp())
+        high, time = float32(self.sigma_max), float32(timestep)
         return float(high if time >= high / (high + 1) else time / (1 - time))
 
 
@@ -320,15 +176,15 @@ class ContinuousV(_LogUniform):
 
     def timestep(self, sigma: float) -> float:
         """Return the angle whose tangent is `sigma`, in units of a right angle."""
-        return float(_float32(sigma).atan() / math.pi * 2)
+        return float(float32(sigma).atan() / math.pi * 2)
 
     def sigma(self, timestep: float) -> float:
         """Return the tangent of `timestep` right angles."""
-        return float((_float32(timestep) * math.pi / 2).tan())
+        return float((float32(timestep) * math.pi / 2).tan())
 
 
 @dataclass(frozen=True)
-class Flow(_TimeScale):
+class Flow(TimeScale):
     """Rectified flow with the time shift of Stable Diffusion 3 (https://arxiv.org/abs/2403.03206).
 
     `multiplier` is the range of the time that the network is given: 1,000, or 1 for AuraFlow.
@@ -349,11 +205,11 @@ class Flow(_TimeScale):
 
     def timestep(self, sigma: float) -> float:
         """Return `sigma * multiplier`."""
-        return float(_float32(sigma) * self.multiplier)
+        return float(float32(sigma) * self.multiplier)
 
     def sigma(self, timestep: float) -> float:
         """Return the shifted noise level at `timestep`."""
-        return float(self._at(_float32(timestep)))
+        return float(self._at(float32(timestep)))
 
     def percent_to_sigma(self, percent: float) -> float:
         """Return the noise level at `percent` (0 at the start of sampling, 1 at its end)."""

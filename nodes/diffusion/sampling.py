@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nodegraph.node import NodeError
+from nodes.diffusion.clipping import Clipped
 from nodes.diffusion.conditioning import encode_inputs, prepare
 from nodes.diffusion.denoiser import Denoiser, OnStep, Step
 from nodes.diffusion.guidance import GUIDANCE_PATCHES, Guidance, GuidanceHook, Guide, MakeHook, MakeRoom
@@ -67,6 +68,8 @@ def sample(
         guide = _guide(network, guider, start, latent.noise_mask, make_room)
         guidance = Guidance(guide, guider.kind, dict(guider.options), _hooks(model, hooks))
         denoise = _masked(guidance, start, noise, latent.noise_mask, seed, sampler)
+        if model.parametrisation.clip_range is not None:
+            denoise = Clipped(denoise, model.parametrisation.clip_range)
         last: list[Tensor] = []
 
         def step_done(step: Step) -> None:

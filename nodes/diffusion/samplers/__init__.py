@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nodes.diffusion.denoiser import Denoiser, OnStep, Step
 from nodes.diffusion.noise import StepNoise, brownian_noise, step_noise
+from nodes.diffusion.samplers.ddim import ddim
 from nodes.diffusion.samplers.dpm_solver import dpm_adaptive, dpm_fast
 from nodes.diffusion.samplers.dpmpp import (
     dpmpp_2m,
@@ -105,7 +106,7 @@ _SPECS = (
     SamplerSpec("seeds_3", seeds_3, "step"),
     SamplerSpec("sa_solver", sa_solver, "step"),
     SamplerSpec("sa_solver_pece", sa_solver_pece, "step"),
-    SamplerSpec("ddim", euler, fresh_mask_noise=True),
+    SamplerSpec("ddim", ddim, "step", fresh_mask_noise=True),
     SamplerSpec("uni_pc", uni_pc),
     SamplerSpec("uni_pc_bh2", uni_pc_bh2),
 )

@@ -15,7 +15,11 @@ from nodes.resize import resize
 
 
 def ddpm(denoise: Denoiser, x: Tensor, sigmas: Sequence[float], noise: StepNoise, on_step: OnStep) -> Tensor:
-    """Draw from the posterior of the variance-preserving process (https://arxiv.org/abs/2006.11239, algorithm 2)."""
+    """Draw from the posterior of the variance-preserving process (https://arxiv.org/abs/2006.11239, algorithm 2).
+
+    Its variance is the posterior's or that of the forward step, as the model's parametrisation says.
+    """
+    fixed_large = denoise.parametrisation.variance_type == "fixed_large"
     for index, sigma, sigma_next in intervals(sigmas):
         x0 = evaluate(denoise, x, sigmas, index, on_step)
         alpha_bar, alpha_bar_next = 1 / (scalar(sigma) ** 2 + 1), 1 / (scalar(sigma_next) ** 2 + 1)
@@ -23,8 +27,8 @@ def ddpm(denoise: Denoiser, x: Tensor, sigmas: Sequence[float], noise: StepNoise
         eps = derivative(x, sigma, x0) * (1 - alpha) / (1 - alpha_bar).sqrt()
         x = (x / (1 + scalar(sigma) ** 2).sqrt() - eps) * (1 / alpha).sqrt()
         if sigma_next > 0.0:
-            spread = ((1 - alpha) * (1 - alpha_bar_next) / (1 - alpha_bar)).sqrt()
-            x = (x + noise(sigma, sigma_next) * spread) * (1 + scalar(sigma_next) ** 2).sqrt()
+            variance = 1 - alpha if fixed_large else (1 - alpha) * (1 - alpha_bar_next) / (1 - alpha_bar)
+            x = (x + noise(sigma, sigma_next) * variance.sqrt()) * (1 + scalar(sigma_next) ** 2).sqrt()
     return x
 
 

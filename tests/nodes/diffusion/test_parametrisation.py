@@ -24,6 +24,8 @@ from tests.nodes.diffusion.mixture import largest_difference
 EVERY: tuple[Parametrisation, ...] = (
     Discrete(),
     Discrete(prediction="v_prediction", zero_terminal_snr=True),
+    Discrete(beta_schedule="squaredcos_cap_v2"),
+    Discrete(beta_schedule="linear", beta_end=0.2, timesteps=100),
     Distilled(),
     ContinuousEDM(),
     ContinuousEDM(prediction="cosmos_rflow"),
@@ -52,6 +54,20 @@ def test_discrete_table_is_that_of_diffusers(beta_schedule: str) -> None:
     scheme = Discrete(beta_schedule="linear") if beta_schedule == "linear" else Discrete()
     expected = sigmas_of(diffusers_alphas(beta_schedule=beta_schedule))
     assert largest_difference(scheme.sigmas, expected) < 1e-5
+
+
+@pytest.mark.parametrize("timesteps", [20, 1000])
+def test_cosine_table_is_that_of_diffusers(timesteps: int) -> None:
+    scheme = Discrete(beta_schedule="squaredcos_cap_v2", timesteps=timesteps)
+    alphas = diffusers_alphas(beta_schedule="squaredcos_cap_v2", num_train_timesteps=timesteps)
+    # It computes in float32, which rounds the first levels off: their alphas are close to 1.
+    assert torch.allclose(scheme.sigmas, sigmas_of(alphas), rtol=2e-5, atol=3e-6)
+    assert len(scheme.sigmas) == timesteps
+
+
+def test_percent_spans_tables_of_any_length() -> None:
+    scheme = Discrete(timesteps=50)
+    assert math.isclose(scheme.percent_to_sigma(1 / 49), float(scheme.sigmas[48]), rel_tol=1e-5)
 
 
 def test_stable_diffusion_range() -> None:
