@@ -1,4 +1,4 @@
-"""What a model file is: recipes of the networks in it, from names and shapes alone.
+"""What a model file is, from names and shapes alone: which networks are in it, and under which names.
 
 A file's own metadata may carry a `nodegraph` entry, JSON with what shapes do not show:
 `{"prediction_type": "eps", "unet": {"num_heads": 8, "norm_groups": 8}, "vae": {"norm_groups": 8},
@@ -8,24 +8,21 @@ A file's own metadata may carry a `nodegraph` entry, JSON with what shapes do no
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 
 from nodegraph.node import NodeError
-from nodes.diffusion.parametrisation import Discrete, Parametrisation, Prediction
-from nodes.models.architecture import clip_architecture, unet_architecture, vae_architecture
+from nodes.diffusion.parametrisation import Parametrisation, Prediction
 from nodes.models.identity import files_identity
 from nodes.models.ldm_keys import CLIP_PREFIX, OPEN_CLIP_PREFIX, UNET_PREFIX, VAE_PREFIX, Source, sources
-from nodes.models.tensor_file import TensorHeader, TensorReader
-from nodes.values import Architecture, Clip, LatentFormat, Model, Vae, Weights
+from nodes.models.tensor_file import TensorHeader
+from nodes.values import Architecture, Weights
 
 Part = Literal["unet", "unet2d", "vae", "text_encoder"]
 Layout = Literal["ldm", "diffusers", "open_clip"]
-
-SD1_LATENT = LatentFormat("sd1", channels=4, scale=0.18215)
 
 _VAE_SIGNS: tuple[tuple[str, Layout], ...] = (
     ("decoder.mid_block.resnets.0.norm1.weight", "diffusers"),
@@ -168,56 +165,6 @@ _PREDICTIONS: Mapping[str, Prediction] = {
 }
 
 
-def model_recipe(found: Found, hints: Hints) -> Model:
-    """Return the recipe of a U-Net. Raises NodeError for families that are not supported yet."""
-    architecture = _read(found, lambda: unet_architecture(found.shapes, hints.unet))
-    if "vector_width" in dict(architecture.arguments):
-        raise _unsupported(found.header, "a Stable Diffusion XL or unCLIP model")
-    if architecture["in_channels"] not in (4, 8, 9):
-        raise _unsupported(found.header, f"a U-Net with {architecture['in_channels']} input channels")
-    check_complete(found, architecture)
-    family = "sd2" if architecture["linear"] else "sd1"
-    parametrisation = hints.parametrisation or Discrete(
-        prediction=hints.prediction or _probe_prediction(found, family, architecture),
-        zero_terminal_snr="ztsnr" in found.header.tensors,
-    )
-    latent = SD1_LATENT
-    if hints.latent_scale is not None:
-        latent = LatentFormat(latent.name, latent.channels, hints.latent_scale)
-    return Model(found.weights(), architecture, parametrisation, latent, family)
-
-
-def clip_recipe(found: Found, hints: Hints) -> Clip:
-    """Return the recipe of a text encoder."""
-    # Stable Diffusion 1.x takes the pooled state as it is, 2.x projected.
-    width = found.shapes.get("text_model.embeddings.token_embedding.weight", (0, 0))[1]
-    family = "sd2" if found.layout == "open_clip" or width == 1024 else "sd1"
-    architecture = _read(
-        found, lambda: clip_architecture(found.shapes, hints.text_encoder, projection=family == "sd2")
-    )
-    if architecture["width"] == 1280:
-        raise _unsupported(found.header, "the second text encoder of Stable Diffusion XL")
-    check_complete(found, architecture)
-    return Clip(found.weights(), architecture, family)
-
-
-def vae_recipe(found: Found, hints: Hints) -> Vae:
-    """Return the recipe of an autoencoder."""
-    architecture = _read(found, lambda: vae_architecture(found.shapes, hints.vae))
-    if architecture["latent_channels"] != 4:
-        raise _unsupported(
-            found.header, f"an autoencoder with {architecture['latent_channels']} latent channels"
-        )
-    check_complete(found, architecture)
-    latent = SD1_LATENT
-    levels = len(architecture["channel_mult"])
-    if hints.latent_scale is not None or levels != 4:
-        latent = LatentFormat(
-            latent.name, latent.channels, hints.latent_scale or latent.scale, downscale=2 ** (levels - 1)
-        )
-    return Vae(found.weights(), architecture, latent)
-
-
 def wrong_file(header: TensorHeader, part: Part) -> NodeError:
     """Return the error for a file that does not hold `part`."""
     what = describe(header)
@@ -275,9 +222,10 @@ def _shapes(header: TensorHeader, prefix: str, named: Mapping[str, Source]) -> d
     return found
 
 
-def _read(found: Found, read: Any) -> Architecture:
+def read_architecture(found: Found, read: Callable[[], Architecture]) -> Architecture:
+    """Return what `read` makes of the shapes. Raises NodeError, saying what the file is, where it cannot."""
     try:
-        architecture: Architecture = read()
+        architecture = read()
     except (KeyError, StopIteration, IndexError, ValueError, ZeroDivisionError) as error:
         what = describe(found.header)
         known = {name for name, _ in _SIGNS} | {_PIXEL_UNET}
@@ -316,21 +264,6 @@ def _bare(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[:2] if shape[2:] == (1, 1) else shape
 
 
-_PROBED = "output_blocks.11.1.transformer_blocks.0.norm1.bias"
-
-
-def _probe_prediction(found: Found, family: str, architecture: Architecture) -> Prediction:
-    """Tell v-prediction from eps in Stable Diffusion 2.x, which shapes do not show.
-
-    The two published base models differ plainly in the spread of this bias; fine-tuned ones inherit it.
-    """
-    if family != "sd2" or architecture["in_channels"] != 4 or _PROBED not in found.sources:
-        return "eps"
-    with TensorReader(found.header) as reader:
-        bias = reader.read(found.prefix + found.sources[_PROBED].key).float()
-    return "v_prediction" if float(bias.std(correction=0)) > 0.09 else "eps"
-
-
 def _name(header: TensorHeader) -> str:
     names: Iterable[str] = (path.name for path in header.paths)
     return ", ".join(names)
@@ -340,7 +273,8 @@ def _unusable(header: TensorHeader, why: str) -> NodeError:
     return NodeError(f"{_name(header)} cannot be used: {why}.", code="bad_model_file")
 
 
-def _unsupported(header: TensorHeader, what: str) -> NodeError:
+def unsupported(header: TensorHeader, what: str) -> NodeError:
+    """Return the error for a file whose kind is known and not supported."""
     return NodeError(
         f"{_name(header)} is {what}, which is not supported yet.",
         code="unsupported_model",

@@ -9,7 +9,8 @@ from typing import Any
 
 from nodegraph.node import NodeError
 from nodes.diffusion.parametrisation import Discrete, Prediction
-from nodes.models.detection import Hints, clip_recipe, model_recipe, need, vae_recipe
+from nodes.models.detection import Hints, need
+from nodes.models.recipes import clip_recipe, model_recipe, vae_recipe
 from nodes.models.tensor_file import CONVERT_HINT, TensorHeader, read_headers
 from nodes.values import Clip, Model, Vae
 

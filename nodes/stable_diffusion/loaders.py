@@ -8,8 +8,9 @@ from typing import Annotated, NamedTuple
 
 from nodegraph.node import Choice, Context, NodeError, Widget, node
 from nodes.diffusion.parametrisation import Discrete, Distilled, Prediction
-from nodes.models.detection import clip_recipe, hints_of, model_recipe, need, vae_recipe
+from nodes.models.detection import hints_of, need
 from nodes.models.diffusers_folder import read_folder
+from nodes.models.recipes import clip_recipe, model_recipe, vae_recipe
 from nodes.models.tensor_file import read_header
 from nodes.values import Clip, Model, Vae
 

@@ -25,8 +25,9 @@ from nodes.custom_sampling import (
     split_sigmas,
 )
 from nodes.diffusion.sampling import StepPreview
-from nodes.models.detection import hints_of, model_recipe, need
+from nodes.models.detection import hints_of, need
 from nodes.models.loading import empty_module
+from nodes.models.recipes import model_recipe
 from nodes.models.tensor_file import read_header
 from nodes.sampler_options import ksampler_select
 from nodes.sampling import ksampler, ksampler_advanced

@@ -15,8 +15,9 @@ from safetensors.torch import load_file, save_file
 
 from nodegraph.node import NodeError
 from nodes.diffusion.parametrisation import Discrete
-from nodes.models.detection import describe, find, hints_of, model_recipe, need
+from nodes.models.detection import describe, find, hints_of, need
 from nodes.models.diffusers_folder import read_folder
+from nodes.models.recipes import model_recipe
 from nodes.models.tensor_file import read_header
 from nodes.stable_diffusion.loaders import load_checkpoint
 

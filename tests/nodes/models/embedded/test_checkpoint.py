@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 import nodegraph
-from nodes.models.detection import clip_recipe, hints_of, model_recipe, need, vae_recipe
+from nodes.models.detection import hints_of, need
 from nodes.models.embedded.evaluate import judge
 from nodes.models.embedded.export import MAX_BYTES
 from nodes.models.embedded.shapes import Scene, single
+from nodes.models.recipes import clip_recipe, model_recipe, vae_recipe
 from nodes.models.tensor_file import TensorHeader, read_headers
 
 ROOT = Path(__file__).parents[4]

@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from nodes.models.detection import clip_recipe, hints_of, model_recipe, need, vae_recipe
+from nodes.models.detection import hints_of, need
 from nodes.models.embedded.architecture import build_text_encoder, build_unet, build_vae
 from nodes.models.embedded.export import MAX_BYTES, checkpoint_tensors, write_checkpoint
 from nodes.models.embedded.train import caption_tokens
 from nodes.models.loading import Placement, assemble, empty_module, read_tensors
+from nodes.models.recipes import clip_recipe, model_recipe, vae_recipe
 from nodes.models.tensor_file import TensorHeader, read_headers
 from nodes.models.text_encoder import TextEncoder
 from nodes.values import Architecture, Weights
