@@ -22,6 +22,8 @@ from nodes.values import Area, Cond, Conditioning
 _FEATHER = 8
 # The smallest side of the box around a mask.
 _SMALLEST = 8
+# Extras that show the whole picture, at whatever size.
+_PICTURES = {"effnet", "pixels"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +190,8 @@ def _entry(item: _Placed, latent: Tensor, parametrisation: Parametrisation) -> E
     elif box is not None:
         weight = _feathered(box, height, width).to(latent.device) * item.cond.strength
     inputs = item.inputs
-    if box is not None and inputs.concat is not None:
-        inputs = replace(inputs, concat=box.of(inputs.concat))
+    if box is not None:
+        inputs = _cut(inputs, box, height, width)
     return Entry(
         inputs=inputs,
         box=box,
@@ -199,6 +201,18 @@ def _entry(item: _Placed, latent: Tensor, parametrisation: Parametrisation) -> E
         else float("inf"),
         end=parametrisation.percent_to_sigma(item.cond.end_percent),
     )
+
+
+def _cut(inputs: Inputs, box: Box, height: int, width: int) -> Inputs:
+    """The part of pictures and latents among the inputs that lies in the box."""
+    concat = None if inputs.concat is None else box.of(inputs.concat)
+    extras = dict(inputs.extras)
+    for name in _PICTURES & extras.keys():
+        sized = functional.interpolate(
+            extras[name].float(), (height, width), mode="bilinear", align_corners=True
+        )
+        extras[name] = box.of(sized).to(extras[name].dtype)
+    return replace(inputs, concat=concat, extras=extras)
 
 
 def _feathered(box: Box, height: int, width: int) -> Tensor:

@@ -44,24 +44,26 @@ class Inputs:
     """What a network is given besides the noisy latent, on its device and in its dtype.
 
     `context` (batch, tokens, width), `pooled` (batch, width), `concat` (batch, channels, height, width) at the
-    latent's size.
+    latent's size. `repeatable` where a context repeated is to the network as it was.
     """
 
     context: Tensor
     pooled: Tensor | None = None
     concat: Tensor | None = None
     extras: Mapping[str, Any] = field(default_factory=dict)
+    repeatable: bool = True
 
     def fits(self, other: Inputs, padding: int = 4) -> bool:
         """Whether both can be given to the network in one batch.
 
-        Contexts of different token counts can, repeated to their least common multiple, which leaves
-        attention as it was; not where one would be repeated more than `padding` times.
+        Contexts of different token counts can, repeated to their least common multiple, where attention to the
+        context alone is as it was by that; not where one would be repeated more than `padding` times.
         """
         mine, theirs = self.context.shape, other.context.shape
+        most = padding if self.repeatable and other.repeatable else 1
         return (
             (mine[0], mine[2]) == (theirs[0], theirs[2])
-            and lcm(mine[1], theirs[1]) // min(mine[1], theirs[1]) <= padding
+            and lcm(mine[1], theirs[1]) // min(mine[1], theirs[1]) <= most
             and _alike(self.pooled, other.pooled)
             and _alike(self.concat, other.concat)
             and self.extras.keys() == other.extras.keys()
@@ -80,6 +82,7 @@ def stack(items: Sequence[Inputs]) -> Inputs:
         pooled=_joined([item.pooled for item in items]),
         concat=_joined([item.concat for item in items]),
         extras={name: _joined([item.extras[name] for item in items]) for name in first.extras},
+        repeatable=all(item.repeatable for item in items),
     )
 
 

@@ -18,6 +18,7 @@ from nodes.diffusion.inpainting import Masked, concat_channels, fit_mask
 from nodes.diffusion.model_denoiser import Inputs, ModelDenoiser, Network, into_network, out_of_network
 from nodes.diffusion.noise import initial_noise
 from nodes.diffusion.parametrisation import Parametrisation
+from nodes.diffusion.reads import blank_extras, check_reads, reads
 from nodes.diffusion.samplers import SAMPLERS, run
 from nodes.diffusion.schedules import ksampler_sigmas
 from nodes.values import Cond, Conditioning, Guider, Latent, LatentFormat, Model, Sampler
@@ -58,7 +59,7 @@ def sample(
     latent = fit_channels(latent, model)
     if len(sigmas) == 0:
         return latent, latent
-    check_conditionings(guider)
+    check_reads(guider)
     with torch.no_grad():
         start = latent.samples.to(network.device, torch.float32)
         # An empty latent stays zero in every format, those with a shift included.
@@ -175,21 +176,6 @@ def fit_channels(latent: Latent, model: Model) -> Latent:
     )
 
 
-def check_conditionings(guider: Guider) -> None:
-    """Raise NodeError where an encoding's width is not the one that the model's cross-attention reads."""
-    wanted = dict(guider.model.architecture.arguments).get("cross_attention_dim")
-    for role, conditioning in guider.conditionings:
-        for cond in conditioning.entries:
-            if isinstance(wanted, int) and cond.context.shape[-1] != wanted:
-                raise NodeError(
-                    f"the conditioning does not fit the model: {guider.model.family} reads encodings "
-                    f"{wanted} numbers wide.",
-                    input=role,
-                    found=f"encodings {cond.context.shape[-1]} numbers wide",
-                    hint="Encode the prompt with the CLIP of the same checkpoint.",
-                )
-
-
 def _guide(
     network: Network,
     guider: Guider,
@@ -202,11 +188,15 @@ def _guide(
     mask = None if noise_mask is None else fit_mask(noise_mask, start)
     arguments = dict(model.architecture.arguments)
     channels = arguments.get("in_channels", start.shape[1]) - start.shape[1]
+    wanted = reads(model.architecture)
+    absent = blank_extras(guider, wanted)
 
     def encode(cond: Cond) -> Inputs:
-        inputs = encode_inputs(cond, start.shape[0], network.device, network.dtype)
+        given = replace(cond, extras={**absent, **cond.extras})
+        inputs = encode_inputs(given, start.shape[0], network.device, network.dtype)
+        inputs = replace(inputs, repeatable=wanted.cross)
         # A pooled encoding that the network does not read must not keep prompts out of one batch.
-        if "vector_width" not in arguments:
+        if wanted.pooled is None:
             inputs = replace(inputs, pooled=None)
         concat = concat_channels(
             channels, start, model.latent_format, cond.concat_latent, cond.concat_mask, mask
