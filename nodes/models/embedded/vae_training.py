@@ -126,11 +126,14 @@ def edge_weighted_error(decoded: Tensor, x: Tensor) -> Tensor:
 
     Most of a picture is flat; what is hard, and what tells one shape from another, are the edges.
     """
-    contrast = (functional.max_pool2d(x, 9, 1, 4) + functional.max_pool2d(-x, 9, 1, 4)).amax(
-        dim=1, keepdim=True
-    )
+    contrast = (_highest(x) + _highest(-x)).amax(dim=1, keepdim=True)
     difference = decoded - x
     return ((difference.abs() + difference.square()) * (1.0 + 3.0 * (contrast > 0.1))).mean()
+
+
+def _highest(x: Tensor) -> Tensor:
+    """The highest value within four pixels: rows, then columns, which is several times quicker than squares."""
+    return functional.max_pool2d(functional.max_pool2d(x, (1, 9), 1, (0, 4)), (9, 1), 1, (4, 0))
 
 
 def rescale(model: AutoencoderKL, device: torch.device, count: int = 256) -> None:

@@ -1,0 +1,85 @@
+"""Training of the semantic compressor: a picture's content in 3x3 cells of 16 numbers.
+
+A small reader draws the picture again, at a lower resolution, from the latent with noise added; it is then thrown away.
+The noise makes neighbouring latents mean similar pictures, which is what Stage C needs in order to sample them.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nodes.models.embedded.stages import COMPRESSOR_SIZE, SEMANTIC_CHANNELS, build_compressor
+from nodes.models.embedded.training import Course, train
+from nodes.models.embedded.vae_training import edge_weighted_error, to_tensor
+from nodes.models.networks.efficientnet import EfficientNetEncoder
+
+_BATCH = 32
+_NOISE = 0.35
+_SEEN = 48
+"""Pixels a side of the picture that the reader draws."""
+
+
+class Reader(nn.Module):
+    """Draws a picture (batch, 3, 48, 48) in -1..1 from the latent (batch, 16, 3, 3)."""
+
+    def __init__(self, width: int = 96) -> None:
+        super().__init__()
+        widths = (width, width, width // 2, width // 2)
+        self.first = nn.Conv2d(SEMANTIC_CHANNELS, widths[0], 3, padding=1)
+        self.ups = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(inner, 4 * outer, 1),
+                nn.PixelShuffle(2),
+                nn.SiLU(),
+                nn.Conv2d(outer, outer, 3, padding=1),
+                nn.SiLU(),
+            )
+            for inner, outer in pairwise(widths)
+        )
+        self.last = nn.Sequential(nn.Conv2d(widths[-1], 4 * 3, 3, padding=1), nn.PixelShuffle(2))
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """Return the picture."""
+        x = functional.silu(self.first(latent))
+        for up in self.ups:
+            x = up(x)
+        picture: Tensor = self.last(x)
+        return picture
+
+
+class Pair(nn.Module):
+    """The compressor and its reader."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.compressor = build_compressor()
+        self.reader = Reader()
+
+
+def shrunk(pictures: Tensor, side: int) -> Tensor:
+    """Pictures (batch, 3, height, width) resized to `side` pixels a side, anti-aliased and kept within their range."""
+    low, high = float(pictures.min()), float(pictures.max())
+    sized = functional.interpolate(pictures, size=(side, side), mode="bicubic", antialias=True)
+    return sized.clamp(low, high)
+
+
+def train_compressor(
+    work: Path, pictures: NDArray[np.uint8], course: Course, device: torch.device
+) -> EfficientNetEncoder:
+    """Train, or go on training, on pictures (count, 128, 128, RGB); keeps the state in `compressor.pt`."""
+
+    def loss(pair: Pair, step: int, rng: np.random.Generator) -> Tensor:
+        chosen = pictures[np.sort(rng.integers(0, len(pictures), _BATCH))]
+        full = to_tensor(chosen).to(device)
+        latent = pair.compressor((shrunk(full, COMPRESSOR_SIZE) + 1) / 2)
+        noisy = latent + torch.randn_like(latent) * (_NOISE * torch.rand(len(latent), 1, 1, 1, device=device))
+        return edge_weighted_error(pair.reader(noisy), shrunk(full, _SEEN))
+
+    return train(work / "compressor.pt", Pair().to(device), course, loss, 21).compressor

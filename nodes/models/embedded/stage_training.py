@@ -1,0 +1,142 @@
+"""Training of Stage C and Stage B: both predict the noise of a latent under the cosine schedule of Würstchen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nodes.models.embedded.captions import caption
+from nodes.models.embedded.shapes import Scene
+from nodes.models.embedded.stages import build_decoder, build_prior
+from nodes.models.embedded.tokens import CaptionTokens
+from nodes.models.embedded.training import Course, train
+
+if TYPE_CHECKING:
+    from transformers import CLIPTextModel
+
+    from nodes.models.embedded.wuerstchen_modules import WuerstchenDiffNeXt, WuerstchenPrior
+
+_UNSAID_SHARE: Final = 0.1
+_SHORT: Final = 40
+"""Tokens that every caption fits into; most steps leave the padding behind them out."""
+_FULL_FROM: Final = 0.7
+"""Part of the course after which all 77 tokens are shown, as samplers do."""
+_SNR_LIMIT: Final = 5.0
+_NOISY_LIMIT: Final = 5.0
+_BLIND_SHARE: Final = 0.05
+_SEMANTIC_NOISE: Final = 0.3
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Scenes and their latents: `semantic` (count, 16, 3, 3) and `latents` (count, 4, 32, 32), float16."""
+
+    scenes: list[Scene]
+    semantic: Tensor
+    latents: Tensor
+
+
+def alpha_bar(ratio: Tensor) -> Tensor:
+    """The kept share of the signal's variance at a ratio in 0..1 (https://arxiv.org/abs/2306.00637), clamped as published."""
+    s = 0.008
+    start = math.cos(s / (1 + s) * math.pi / 2) ** 2
+    kept = torch.cos((ratio + s) / (1 + s) * math.pi / 2) ** 2 / start
+    return kept.clamp(0.0001, 0.9999)
+
+
+@dataclass(frozen=True)
+class Captions:
+    """Encodes captions as samplers will: (batch, tokens, width), padding masked within the encoder."""
+
+    text: CLIPTextModel
+    tokens: CaptionTokens
+
+    def __call__(self, scenes: list[Scene], rng: np.random.Generator, unsaid: float, length: int) -> Tensor:
+        """One random wording for each scene, empty for a share `unsaid`; the first `length` tokens."""
+        texts = ["" if rng.random() < unsaid else caption(scene, rng) for scene in scenes]
+        return self.encode(self.tokens(texts, rng, strangers=0.03), length)
+
+    def encode(self, ids: Tensor, length: int = 77) -> Tensor:
+        """The encodings of token ids (batch, 77)."""
+        device = next(iter(self.text.parameters())).device
+        ids = ids[:, :length].to(device)
+        ends = (ids == ids[:, -1:]).int().cumsum(dim=1)
+        with torch.no_grad():
+            encoded: Tensor = self.text(ids, attention_mask=(ends <= 1).long()).last_hidden_state
+        return encoded
+
+
+def noise_loss(
+    predict: Callable[[Tensor, Tensor], Tensor], clean: Tensor, rng: np.random.Generator
+) -> Tensor:
+    """The squared error of the noise that `predict(noisy, ratio)` finds, weighted as for the embedded Stable Diffusion.
+
+    The weight is min(SNR, 5) / SNR (https://arxiv.org/abs/2303.09556), and up to 5 where noise prevails.
+    """
+    count = len(clean)
+    # One ratio from each of `count` equal parts of the range: less variance between batches.
+    ratio = torch.from_numpy((np.arange(count) + rng.random(count)) / count).float().to(clean.device)
+    kept = alpha_bar(ratio)[:, None, None, None]
+    noise = torch.randn_like(clean)
+    predicted = predict(kept.sqrt() * clean + (1 - kept).sqrt() * noise, ratio)
+    snr = (kept / (1 - kept)).flatten()
+    weight = torch.where(snr > 1, snr.clamp(max=_SNR_LIMIT) / snr, snr.rsqrt().clamp(max=_NOISY_LIMIT))
+    error = (predicted - noise).square().mean(dim=(1, 2, 3))
+    return (error * weight).mean()
+
+
+def train_prior(
+    work: Path,
+    course: Course,
+    batch: int,
+    data: Encoded,
+    captions: Captions,
+    preview: Callable[[nn.Module, int], None] | None,
+) -> WuerstchenPrior:
+    """Train, or go on training, Stage C; keeps the state in `prior.pt`."""
+
+    def loss(prior: WuerstchenPrior, step: int, rng: np.random.Generator) -> Tensor:
+        chosen = rng.integers(0, len(data.scenes), batch)
+        scenes = [data.scenes[index] for index in chosen]
+        context = captions(scenes, rng, _UNSAID_SHARE, _length(step, course))
+        clean = data.semantic[torch.from_numpy(chosen)].float()
+        return noise_loss(lambda x, ratio: prior(x, ratio, context), clean, rng)
+
+    return train(work / "prior.pt", build_prior(), course, loss, 23, preview)
+
+
+def train_decoder(
+    work: Path,
+    course: Course,
+    batch: int,
+    data: Encoded,
+    captions: Captions,
+    preview: Callable[[nn.Module, int], None] | None,
+) -> WuerstchenDiffNeXt:
+    """Train, or go on training, Stage B; keeps the state in `decoder.pt`.
+
+    The semantic latent gets noise, because Stage C's are never exact, and is at times left out, for guidance.
+    """
+
+    def loss(decoder: WuerstchenDiffNeXt, step: int, rng: np.random.Generator) -> Tensor:
+        chosen = rng.integers(0, len(data.scenes), batch)
+        scenes = [data.scenes[index] for index in chosen]
+        context = captions(scenes, rng, 0.2, _length(step, course))
+        semantic = data.semantic[torch.from_numpy(chosen)].float()
+        semantic = semantic + torch.randn_like(semantic) * (_SEMANTIC_NOISE * torch.rand(batch, 1, 1, 1))
+        semantic = semantic * (torch.rand(batch, 1, 1, 1) >= _BLIND_SHARE)
+        clean = data.latents[torch.from_numpy(chosen)].float()
+        return noise_loss(lambda x, ratio: decoder(x, ratio, semantic, context), clean, rng)
+
+    return train(work / "decoder.pt", build_decoder(), course, loss, 24, preview)
+
+
+def _length(step: int, course: Course) -> int:
+    return 77 if step >= _FULL_FROM * course.steps else _SHORT
