@@ -65,6 +65,58 @@ def wuerstchen_decoder_architecture(shapes: Shapes, hints: Hints) -> Architectur
     return Architecture("wuerstchen_decoder", tuple(arguments.items()))
 
 
+def stable_cascade_architecture(shapes: Shapes, hints: Hints) -> Architecture:
+    """Return the U-Net of Stable Cascade, Stage C or B, whose parameters have these shapes.
+
+    Hints: `num_attention_heads`, `self_attn`, `patch_size`, `switch_level`, `clip_seq`. Raises KeyError where the
+    shapes are not of such a network.
+    """
+    levels = range(count_keys(shapes, r"down_blocks\.(\d+)\."))
+    widths = tuple(shapes[f"down_blocks.{level}.0.depthwise.weight"][0] for level in levels)
+    down = [_layers(_kinds(shapes, f"down_blocks.{level}")) for level in levels]
+    tokens = hints.get("clip_seq", 4)
+    effnet = shapes.get("effnet_mapper.0.weight")
+    patch = hints.get("patch_size", 1 if effnet is None else 2)
+    self_attn = hints.get("self_attn", True)
+    conds = {key.rpartition(".mapper_")[2].partition(".")[0] for key in shapes if ".mapper_" in key}
+    arguments: dict[str, Any] = {
+        "in_channels": shapes["embedding.1.weight"][1] // patch**2,
+        "out_channels": shapes["clf.1.weight"][0] // patch**2,
+        "ratio_width": _ratio_width(shapes),
+        "patch_size": patch,
+        "cond_width": shapes["clip_txt_pooled_mapper.weight"][0] // tokens,
+        "channels": widths,
+        "num_heads": tuple(hints.get("num_attention_heads", [_heads(width) for width in widths])),
+        "layers_down": tuple(count for _, count in down),
+        "layers_up": tuple(_layers(_kinds(shapes, f"up_blocks.{place}"))[1] for place in levels),
+        "repeats_down": _repeats(shapes, "down_repeat_mappers", levels),
+        "repeats_up": _repeats(shapes, "up_repeat_mappers", levels),
+        "level_config": tuple(kinds for kinds, _ in down),
+        "self_attn": (self_attn,) * len(levels) if isinstance(self_attn, bool) else tuple(self_attn),
+        "cross_attention_dim": _inputs(shapes, "clip_txt_mapper.weight"),
+        "pooled_width": shapes["clip_txt_pooled_mapper.weight"][1],
+        "clip_image_width": _inputs(shapes, "clip_img_mapper.weight"),
+        "clip_tokens": tokens,
+        "effnet_channels": _inputs(shapes, "effnet_mapper.0.weight"),
+        "pixel_channels": _inputs(shapes, "pixels_mapper.0.weight"),
+        "kernel_size": shapes["down_blocks.0.0.depthwise.weight"][-1],
+        # Both are zero wherever the network is used, so that their order does not matter.
+        "conds": tuple(sorted(conds, reverse=True)),
+        "switch_level": None,
+    }
+    if "down_downscalers.1.1.blocks.0.weight" in shapes:
+        arguments["switch_level"] = tuple(hints.get("switch_level") or [False] * (len(levels) - 1))
+    return Architecture("stable_cascade", tuple(arguments.items()))
+
+
+def _inputs(shapes: Shapes, key: str) -> int | None:
+    return shapes[key][1] if key in shapes else None
+
+
+def _repeats(shapes: Shapes, mappers: str, levels: range) -> tuple[int, ...]:
+    return tuple(1 + count_keys(shapes, rf"{mappers}\.{level}\.(\d+)\.") for level in levels)
+
+
 def paella_vq_architecture(shapes: Shapes, hints: Hints) -> Architecture:
     """Return the Stage A whose parameters have these shapes; hints: `up_down_scale_factor`.
 

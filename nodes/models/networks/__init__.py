@@ -48,4 +48,8 @@ def build(architecture: Architecture) -> nn.Module:
             from nodes.models.networks.paella_vq import PaellaVQ
 
             return PaellaVQ(**arguments)
+        case "stable_cascade":
+            from nodes.models.networks.stable_cascade import StableCascade
+
+            return StableCascade(**arguments)
     raise KeyError(f"no network is called {architecture.name!r}")
