@@ -213,7 +213,7 @@ class Architecture:
     """A network's architecture as plain data: the name of its class and the arguments, hashable."""
 
     name: str
-    """`unet`, `autoencoder_kl` or `clip_text`: what `nodes.models.networks.build` builds."""
+    """What `nodes.models.networks.build` knows it by: `unet`, `clip_text`, `paella_vq`, ..."""
     arguments: tuple[tuple[str, Any], ...]
 
     def __getitem__(self, name: str) -> Any:

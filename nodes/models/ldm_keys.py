@@ -231,9 +231,13 @@ def clip_from_open_clip(keys: Iterable[str]) -> dict[str, Source]:
     return {key: source for key, source in found.items() if source.key in names}
 
 
+_WUERSTCHEN_SIGNS = (".channelwise.0.weight", "mapper.1.running_mean", "blocks.11.running_mean")
+"""Of stages A, B and C, of the compressor, of the previewer."""
+
+
 def is_wuerstchen(keys: Iterable[str]) -> bool:
-    """Whether the keys are of a network of Würstchen or Stable Cascade (Stage A, B or C)."""
-    return any(key.endswith(".channelwise.0.weight") for key in keys)
+    """Whether the keys are of a network of Würstchen or Stable Cascade: a stage, the compressor or the previewer."""
+    return any(key.endswith(_WUERSTCHEN_SIGNS) for key in keys)
 
 
 _WUERSTCHEN_NAMES = (

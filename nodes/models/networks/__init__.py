@@ -52,4 +52,16 @@ def build(architecture: Architecture) -> nn.Module:
             from nodes.models.networks.stable_cascade import StableCascade
 
             return StableCascade(**arguments)
+        case "efficientnet":
+            from nodes.models.networks.efficientnet import EfficientNetEncoder
+
+            return EfficientNetEncoder(**arguments)
+        case "stage_c_previewer":
+            from nodes.models.networks.stage_c_coder import StageCPreviewer
+
+            return StageCPreviewer(**arguments)
+        case "stage_c_coder":
+            from nodes.models.networks.stage_c_coder import StageCCoder
+
+            return StageCCoder(**arguments)
     raise KeyError(f"no network is called {architecture.name!r}")

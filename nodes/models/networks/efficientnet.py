@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nodes.models.networks.layers import Conv2d, cast
+from nodes.models.networks.layers import BatchNorm2d, Conv2d
 
 Stage = tuple[str, int, int, int, int, int]
 """(`fused` or `mb`, expansion, stride of the first block, input channels, output channels, blocks)."""
@@ -28,21 +28,6 @@ _EPS = 1e-3
 # What pictures are normalised with before a network that was trained on ImageNet.
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
-
-
-class BatchNorm2d(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` in its input's dtype, without the count of batches, which nothing needs."""
-
-    def __init__(self, channels: int, eps: float = 1e-5, affine: bool = True) -> None:
-        super().__init__(channels, eps=eps, affine=affine)
-        self.num_batches_tracked = None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply to (batch, channels, height, width)."""
-        if self.training:
-            return super().forward(x)
-        mean, variance = cast(self.running_mean, x), cast(self.running_var, x)
-        return F.batch_norm(x, mean, variance, cast(self.weight, x), cast(self.bias, x), eps=self.eps)
 
 
 def _conv(
@@ -129,3 +114,7 @@ class EfficientNetEncoder(nn.Module):
         mean = pictures.new_tensor(_MEAN)[:, None, None]
         std = pictures.new_tensor(_STD)[:, None, None]
         return self.mapper(self.backbone((pictures - mean) / std))
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        """Return the latent of pictures, as a call does: what autoencoders call it."""
+        return self(pictures)

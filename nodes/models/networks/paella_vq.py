@@ -65,8 +65,6 @@ class PaellaVQ(nn.Module):
     folders.
     """
 
-    picture_range = (0.0, 1.0)
-
     def __init__(
         self,
         picture_channels: int = 3,
