@@ -1,4 +1,4 @@
-"""The networks themselves, with parameters named as in single-file (LDM) checkpoints.
+"""The networks themselves, with parameters named as in single-file (LDM) checkpoints, Würstchen's as in diffusers folders.
 
 They are written here rather than taken from diffusers so that a file loads without renaming, a patch can reach any
 block or attention of one call without touching the shared module, and starting costs seconds and 200 MB less
