@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nodegraph.node import Choice, Context, NodeError, Range, Widget, node
+from nodegraph.node import Choice, Context, Forecast, NodeError, Range, Widget, node
+from nodes.forms import ConditioningForm, encoded, same
 from nodes.latents import PIXELS
 from nodes.resize import MAX_SIZE, resize_mask
 from nodes.values import Area, Cond, Conditioning, Image, Latent, Mask, Vae
@@ -29,13 +30,40 @@ class EditConditioning(NamedTuple):
     latent: Latent
 
 
-@node("ConditioningCombine", category="conditioning", display_name="Conditioning (Combine)")
+def _foresee_combined(conditioning_1: object, conditioning_2: object) -> Forecast:
+    if isinstance(conditioning_1, ConditioningForm) and isinstance(conditioning_2, ConditioningForm):
+        return Forecast((ConditioningForm(conditioning_1.entries + conditioning_2.entries),))
+    return Forecast()
+
+
+def _foresee_mixed(conditioning_to: object, conditioning_from: object) -> Forecast:
+    if isinstance(conditioning_to, ConditioningForm) and isinstance(conditioning_from, ConditioningForm):
+        for entry in conditioning_to.entries:
+            _check_widths(conditioning_from.entries[0].width, entry.width)
+    return Forecast((conditioning_to,))
+
+
+def _foresee_edit(positive: object, negative: object, pixels: object, vae: object) -> Forecast:
+    return Forecast((positive, negative, encoded(pixels, vae)))
+
+
+@node(
+    "ConditioningCombine",
+    category="conditioning",
+    display_name="Conditioning (Combine)",
+    foresee=_foresee_combined,
+)
 def conditioning_combine(conditioning_1: Conditioning, conditioning_2: Conditioning) -> Conditioning:
     """Both conditionings at once: the model's predictions for each are averaged, weighted where they have areas."""
     return Conditioning(conditioning_1.entries + conditioning_2.entries)
 
 
-@node("ConditioningAverage", category="conditioning", display_name="Conditioning (Average)")
+@node(
+    "ConditioningAverage",
+    category="conditioning",
+    display_name="Conditioning (Average)",
+    foresee=_foresee_mixed,
+)
 def conditioning_average(
     conditioning_to: Conditioning,
     conditioning_from: Conditioning,
@@ -60,7 +88,12 @@ def conditioning_average(
     return _each(conditioning_to, mix)
 
 
-@node("ConditioningConcat", category="conditioning", display_name="Conditioning (Concat)")
+@node(
+    "ConditioningConcat",
+    category="conditioning",
+    display_name="Conditioning (Concat)",
+    foresee=_foresee_mixed,
+)
 def conditioning_concat(conditioning_to: Conditioning, conditioning_from: Conditioning) -> Conditioning:
     """Puts the first prompt of `conditioning_from` behind each of `conditioning_to`, as one longer prompt."""
     source = _first(conditioning_from, "conditioning_from")
@@ -70,7 +103,12 @@ def conditioning_concat(conditioning_to: Conditioning, conditioning_from: Condit
     )
 
 
-@node("ConditioningSetArea", category="conditioning", display_name="Conditioning (Set Area)")
+@node(
+    "ConditioningSetArea",
+    category="conditioning",
+    display_name="Conditioning (Set Area)",
+    foresee=same("conditioning"),
+)
 def conditioning_set_area(
     conditioning: Conditioning,
     width: Annotated[int, Range(64, MAX_SIZE, step=8)] = 64,
@@ -88,6 +126,7 @@ def conditioning_set_area(
     "ConditioningSetAreaPercentage",
     category="conditioning",
     display_name="Conditioning (Set Area with Percentage)",
+    foresee=same("conditioning"),
 )
 def conditioning_set_area_percentage(
     conditioning: Conditioning,
@@ -102,13 +141,23 @@ def conditioning_set_area_percentage(
     return _each(conditioning, lambda entry: replace(entry, area=area, strength=strength, mask_bounds=False))
 
 
-@node("ConditioningSetAreaStrength", category="conditioning", display_name="ConditioningSetAreaStrength")
+@node(
+    "ConditioningSetAreaStrength",
+    category="conditioning",
+    display_name="ConditioningSetAreaStrength",
+    foresee=same("conditioning"),
+)
 def conditioning_set_area_strength(conditioning: Conditioning, strength: Strength = 1.0) -> Conditioning:
     """Sets how much a conditioning weighs against the others where they overlap."""
     return _each(conditioning, lambda entry: replace(entry, strength=strength))
 
 
-@node("ConditioningSetMask", category="conditioning", display_name="Conditioning (Set Mask)")
+@node(
+    "ConditioningSetMask",
+    category="conditioning",
+    display_name="Conditioning (Set Mask)",
+    foresee=same("conditioning"),
+)
 def conditioning_set_mask(
     conditioning: Conditioning,
     mask: Mask,
@@ -125,7 +174,7 @@ def conditioning_set_mask(
     )
 
 
-@node("ConditioningZeroOut", category="advanced/conditioning")
+@node("ConditioningZeroOut", category="advanced/conditioning", foresee=same("conditioning"))
 def conditioning_zero_out(conditioning: Conditioning) -> Conditioning:
     """The same conditioning with encodings of zeros: says nothing about the picture."""
     return _each(
@@ -138,7 +187,7 @@ def conditioning_zero_out(conditioning: Conditioning) -> Conditioning:
     )
 
 
-@node("ConditioningSetTimestepRange", category="advanced/conditioning")
+@node("ConditioningSetTimestepRange", category="advanced/conditioning", foresee=same("conditioning"))
 def conditioning_set_timestep_range(
     conditioning: Conditioning, start: Percent = 0.0, end: Percent = 1.0
 ) -> Conditioning:
@@ -146,7 +195,7 @@ def conditioning_set_timestep_range(
     return _each(conditioning, lambda entry: replace(entry, start_percent=start, end_percent=end))
 
 
-@node("InpaintModelConditioning", category="conditioning/inpaint", lane="device")
+@node("InpaintModelConditioning", category="conditioning/inpaint", lane="device", foresee=_foresee_edit)
 def inpaint_model_conditioning(
     positive: Conditioning,
     negative: Conditioning,
@@ -177,7 +226,12 @@ def inpaint_model_conditioning(
     return EditConditioning(_each(positive, show), _each(negative, show), latent)
 
 
-@node("InstructPixToPixConditioning", category="conditioning/instructpix2pix", lane="device")
+@node(
+    "InstructPixToPixConditioning",
+    category="conditioning/instructpix2pix",
+    lane="device",
+    foresee=_foresee_edit,
+)
 def instruct_pix_to_pix_conditioning(
     positive: Conditioning, negative: Conditioning, vae: Vae, pixels: Image, ctx: Context
 ) -> EditConditioning:
@@ -205,12 +259,16 @@ def _first(conditioning: Conditioning, name: str) -> Cond:
 
 def _same_width(conditioning: Conditioning, source: Cond) -> None:
     for entry in conditioning.entries:
-        if entry.context.shape[2] != source.context.shape[2]:
-            raise NodeError(
-                "the two prompts were encoded by different kinds of text encoders.",
-                input="conditioning_from",
-                found=f"{source.context.shape[2]} and {entry.context.shape[2]} numbers a token",
-            )
+        _check_widths(source.context.shape[2], entry.context.shape[2])
+
+
+def _check_widths(source: int | None, other: int | None) -> None:
+    if None not in (source, other) and source != other:
+        raise NodeError(
+            "the two prompts were encoded by different kinds of text encoders.",
+            input="conditioning_from",
+            found=f"{source} and {other} numbers a token",
+        )
 
 
 def _whole_cells(tensor: Tensor, *axes: int) -> Tensor:

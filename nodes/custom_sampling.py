@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, NamedTuple
 
-from nodegraph.node import Choice, Context, NodeError, Range, node
+from nodegraph.node import UNKNOWN, Choice, Context, Forecast, NodeError, Range, node
 from nodes.diffusion import schedules
 from nodes.diffusion.sampling import add_noise as noised
 from nodes.diffusion.sampling import draw_noise
+from nodes.forms import GuiderForm, LatentForm, check_conditionings, sampled
 from nodes.sampling import (
     Scale,
     SchedulerName,
@@ -23,6 +25,9 @@ GUIDERS = "sampling/custom_sampling/guiders"
 NOISE = "sampling/custom_sampling/noise"
 SCHEDULERS = "sampling/custom_sampling/schedulers"
 SIGMAS = "sampling/custom_sampling/sigmas"
+
+CONDITIONINGS = ("conditioning", "positive", "negative", "cond1", "cond2", "empty_conditioning")
+"""The inputs of guiders that take conditionings."""
 
 Level = Annotated[float, Range(0.0, 5000.0, step=0.01, round=False)]
 Positive = Annotated[float, Range(0.0, 100.0, step=0.01, round=False)]
@@ -42,7 +47,32 @@ class SplitPair(NamedTuple):
     low_sigmas: Sigmas
 
 
-@node("SamplerCustom", category="sampling/custom_sampling", lane="device")
+def _foresee(model: object, positive: object, negative: object, latent_image: object) -> Forecast:
+    form = sampled(model, latent_image, (("positive", positive), ("negative", negative)))
+    return Forecast((form, form))
+
+
+def _foresee_guided(guider: object, latent_image: object) -> Forecast:
+    # The guider's own node has told already what conditionings its model cannot read.
+    form = sampled(guider.model if isinstance(guider, GuiderForm) else None, latent_image, ())
+    return Forecast((form, form))
+
+
+def _foresee_guider(model: object, **given: object) -> Forecast:
+    if not isinstance(model, Model):
+        return Forecast()
+    taken = tuple((name, form) for name, form in given.items() if name in CONDITIONINGS)
+    check_conditionings(model, taken)
+    return Forecast((GuiderForm(model, taken),))
+
+
+def _foresee_noised(latent_image: object) -> Forecast:
+    return Forecast(
+        (replace(latent_image, empty=False) if isinstance(latent_image, LatentForm) else UNKNOWN,)
+    )
+
+
+@node("SamplerCustom", category="sampling/custom_sampling", lane="device", foresee=_foresee)
 def sampler_custom(
     *,
     ctx: Context,
@@ -62,7 +92,7 @@ def sampler_custom(
     return SampledPair(*run_guider(ctx, guider, drawn, noise_seed, sampler, sigmas.values, latent_image))
 
 
-@node("SamplerCustomAdvanced", category="sampling/custom_sampling", lane="device")
+@node("SamplerCustomAdvanced", category="sampling/custom_sampling", lane="device", foresee=_foresee_guided)
 def sampler_custom_advanced(
     *, ctx: Context, noise: Noise, guider: Guider, sampler: Sampler, sigmas: Sigmas, latent_image: Latent
 ) -> SampledPair:
@@ -194,13 +224,13 @@ def set_first_sigma(
     return Sigmas(schedules.set_first(sigmas.values, sigma))
 
 
-@node("BasicGuider", category=GUIDERS)
+@node("BasicGuider", category=GUIDERS, foresee=_foresee_guider)
 def basic_guider(*, model: Model, conditioning: Conditioning) -> Guider:
     """The conditioning alone, without classifier-free guidance: half the evaluations."""
     return Guider("basic", model, (("positive", conditioning),))
 
 
-@node("CFGGuider", category=GUIDERS)
+@node("CFGGuider", category=GUIDERS, foresee=_foresee_guider)
 def cfg_guider_node(
     *, model: Model, positive: Conditioning, negative: Conditioning, cfg: Scale = 8.0
 ) -> Guider:
@@ -208,7 +238,7 @@ def cfg_guider_node(
     return cfg_guider(model, positive, negative, cfg)
 
 
-@node("DualCFGGuider", category=GUIDERS)
+@node("DualCFGGuider", category=GUIDERS, foresee=_foresee_guider)
 def dual_cfg_guider(
     *,
     model: Model,
@@ -231,7 +261,7 @@ def dual_cfg_guider(
     )
 
 
-@node("PerpNegGuider", category="_for_testing")
+@node("PerpNegGuider", category="_for_testing", foresee=_foresee_guider)
 def perp_neg_guider(
     *,
     model: Model,
@@ -265,7 +295,7 @@ def disable_noise() -> Noise:
     return Noise(None)
 
 
-@node("AddNoise", category="_for_testing/custom_sampling/noise")
+@node("AddNoise", category="_for_testing/custom_sampling/noise", foresee=_foresee_noised)
 def add_noise(*, model: Model, noise: Noise, sigmas: Sigmas, latent_image: Latent) -> Latent:
     """Noises a latent as far as the levels reach: by the difference of their first and last."""
     return noised(model, draw_noise(latent_image, noise.seed), sigmas.values, latent_image)

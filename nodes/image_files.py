@@ -10,12 +10,25 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import PIL.Image
 import torch
-from PIL import ImageOps, ImageSequence, UnidentifiedImageError
+from PIL import ExifTags, ImageOps, ImageSequence, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from nodegraph.node import Choice, Context, NodeError, Range, SavedFile, Shown, Widget, node
+from nodegraph.node import (
+    UNKNOWN,
+    Choice,
+    Context,
+    Forecast,
+    NodeError,
+    Range,
+    Runtime,
+    SavedFile,
+    Shown,
+    Widget,
+    node,
+)
 from nodes import saving
+from nodes.forms import ImageForm
 from nodes.provenance import metadata
 from nodes.values import Image, ImageAndMask, Mask
 
@@ -140,7 +153,21 @@ def save_animated_png(
     return Shown({"images": files, "animated": (True,)})
 
 
-@node("LoadImage", category="image", display_name="Load Image", lane="io")
+def _foresee(image: object, runtime: Runtime) -> Forecast:
+    return _foreseen(image, runtime, "input")
+
+
+def _foresee_output(image: object, runtime: Runtime) -> Forecast:
+    return _foreseen(image, runtime, "output")
+
+
+def _foreseen(image: object, runtime: Runtime, kind: str) -> Forecast:
+    if not isinstance(image, str):
+        return Forecast()
+    return Forecast((_opened(runtime.folders.find(kind, image), _form), UNKNOWN))
+
+
+@node("LoadImage", category="image", display_name="Load Image", lane="io", foresee=_foresee)
 def load_image(image: Annotated[str, Choice(files="input", upload=True)], ctx: Context) -> ImageAndMask:
     """Loads a picture of the input folder, upright as its EXIF data says.
 
@@ -151,7 +178,13 @@ def load_image(image: Annotated[str, Choice(files="input", upload=True)], ctx: C
     return _load(ctx, image, "input")
 
 
-@node("LoadImageOutput", category="image", display_name="Load Image (from Outputs)", lane="io")
+@node(
+    "LoadImageOutput",
+    category="image",
+    display_name="Load Image (from Outputs)",
+    lane="io",
+    foresee=_foresee_output,
+)
 def load_image_output(
     image: Annotated[str, Choice(files="output", upload=True)], ctx: Context
 ) -> ImageAndMask:
@@ -272,6 +305,14 @@ def _opened(path: Path, read: Callable[[PIL.Image.Image], Any]) -> Any:
         ) from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise NodeError(f"the picture {path.name} is damaged: {error}.", input="image") from error
+
+
+def _form(opened: PIL.Image.Image) -> ImageForm:
+    """What the header says of the picture that `_load` gives."""
+    width, height = opened.size
+    if opened.getexif().get(ExifTags.Base.Orientation, 1) >= 5:
+        width, height = height, width
+    return ImageForm(1 if getattr(opened, "n_frames", 1) == 1 else None, height, width, 3)
 
 
 def _load(ctx: Context, name: str, kind: str) -> ImageAndMask:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nodegraph.node import Choice, Many, NodeError, Range, Widget, node
+from nodes import image_forms as forms
 from nodes.compositing import matched
 from nodes.orientation import FLIPS, ROTATIONS, flipped, rotated
 from nodes.resize import CROPS, IMAGE_METHODS, MAX_SIZE, resize
@@ -38,7 +39,7 @@ class ImageSize(NamedTuple):
     batch_size: int
 
 
-@node("EmptyImage", category="image")
+@node("EmptyImage", category="image", foresee=forms.empty)
 def empty_image(
     width: Size = 512,
     height: Size = 512,
@@ -49,7 +50,7 @@ def empty_image(
     return Image(rgb(color).repeat(batch_size, height, width, 1))
 
 
-@node("ImageScale", category="image/upscaling", display_name="Upscale Image")
+@node("ImageScale", category="image/upscaling", display_name="Upscale Image", foresee=forms.scaled)
 def image_scale(
     *,
     image: Image,
@@ -66,12 +67,11 @@ def image_scale(
     if width == 0 and height == 0:
         return image
     rows, columns = image.pixels.shape[1:3]
-    width = width or max(1, round(columns * height / rows))
-    height = height or max(1, round(rows * width / columns))
+    width, height = forms.size(rows, columns, width, height)
     return Image(_resized(image.pixels, width, height, upscale_method, crop))
 
 
-@node("ImageScaleBy", category="image/upscaling", display_name="Upscale Image By")
+@node("ImageScaleBy", category="image/upscaling", display_name="Upscale Image By", foresee=forms.scaled_by)
 def image_scale_by(
     image: Image,
     upscale_method: Method,

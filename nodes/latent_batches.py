@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from nodegraph.node import Choice, Many, Range, node
+from nodes import latent_forms as forms
+from nodes.forms import same
 from nodes.latents import PIXELS, fitted
 from nodes.resize import resize_mask, to_batch
 from nodes.values import Latent
 
 
-@node("LatentFromBatch", category="latent/batch", display_name="Latent From Batch")
+@node("LatentFromBatch", category="latent/batch", display_name="Latent From Batch", foresee=forms.taken)
 def latent_from_batch(
     samples: Latent,
     batch_index: Annotated[int, Range(0, 63)] = 0,
@@ -34,7 +36,9 @@ def latent_from_batch(
     return Latent(samples.samples[part], mask, places[part])
 
 
-@node("RepeatLatentBatch", category="latent/batch", display_name="Repeat Latent Batch")
+@node(
+    "RepeatLatentBatch", category="latent/batch", display_name="Repeat Latent Batch", foresee=forms.repeated
+)
 def repeat_latent_batch(samples: Latent, amount: Annotated[int, Range(1, 64)] = 1) -> Latent:
     """Repeats a whole batch `amount` times; where the samples have places in a batch, each copy gets new ones."""
     count = samples.samples.shape[0]
@@ -48,7 +52,7 @@ def repeat_latent_batch(samples: Latent, amount: Annotated[int, Range(1, 64)] = 
     return Latent(to_batch(samples.samples, count * amount), mask, places)
 
 
-@node("LatentBatch", category="latent/batch")
+@node("LatentBatch", category="latent/batch", foresee=forms.joined)
 def latent_batch(samples1: Latent, samples2: Latent) -> Latent:
     """Joins two batches; the second is resized to the first's size, and the first's noise mask stays."""
     first, second = samples1.samples, samples2.samples
@@ -56,7 +60,7 @@ def latent_batch(samples1: Latent, samples2: Latent) -> Latent:
     return replace(samples1, samples=joined, batch_index=_places(samples1) + _places(samples2))
 
 
-@node("LatentBatchSeedBehavior", category="latent/advanced")
+@node("LatentBatchSeedBehavior", category="latent/advanced", foresee=same("samples"))
 def latent_batch_seed_behavior(
     samples: Latent, seed_behavior: Annotated[str, Choice(("random", "fixed"))] = "fixed"
 ) -> Latent:

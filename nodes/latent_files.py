@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import safetensors
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from nodegraph.node import Choice, Context, NodeError, Shown, Widget, node
+from nodegraph.node import UNKNOWN, Choice, Context, Forecast, NodeError, Runtime, Shown, Widget, node
 from nodes import saving
+from nodes.forms import LatentForm
 from nodes.image_files import PREFIX_HELP
 from nodes.provenance import metadata
 from nodes.values import Latent
@@ -42,7 +44,21 @@ def save_latent(
     return Shown({"latents": (saving.series(ctx, filename_prefix).write(data, ".latent"),)})
 
 
-@node("LoadLatent", category="_for_testing", lane="io")
+def _foresee(latent: object, runtime: Runtime) -> Forecast:
+    if not isinstance(latent, str):
+        return Forecast()
+    path = runtime.folders.find("input", latent)
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            shape = file.get_slice("latent_tensor").get_shape()
+    except (SafetensorError, OSError):
+        # Read for its message.
+        read_latent(path)
+        return Forecast()
+    return Forecast((LatentForm(*shape) if len(shape) == 4 else UNKNOWN,))
+
+
+@node("LoadLatent", category="_for_testing", lane="io", foresee=_foresee)
 def load_latent(latent: Annotated[str, Choice(files="input")], ctx: Context) -> Latent:
     """Loads latents that Save Latent wrote, from the input folder.
 

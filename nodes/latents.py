@@ -12,20 +12,20 @@ import torch
 from torch import Tensor
 
 from nodegraph.node import Choice, NodeError, Range, Widget, node
+from nodes import latent_forms as forms
 from nodes.compositing import edge_ramp, paste
+from nodes.forms import mixing, same
+from nodes.latent_forms import PIXELS as PIXELS
 from nodes.orientation import FLIPS, ROTATIONS, flipped, rotated
+from nodes.pairing import unlike_latents
 from nodes.resize import CROPS, LATENT_METHODS, MAX_SIZE, resize, to_batch
 from nodes.values import Latent, Mask
 
-PIXELS = 8
-"""Pixels of the picture to one of the latent, in each direction."""
-SMALLEST = 64
-"""The least width and height, in pixels, that resizing and cropping give."""
 Method = Annotated[str, Choice(LATENT_METHODS)]
 Pixels = Annotated[int, Range(0, MAX_SIZE, step=8)]
 
 
-@node("EmptyLatentImage", category="latent", display_name="Empty Latent Image")
+@node("EmptyLatentImage", category="latent", display_name="Empty Latent Image", foresee=forms.empty)
 def empty_latent_image(
     width: Annotated[
         int, Range(16, MAX_SIZE, step=8), Widget(tooltip="Width of the pictures in pixels.")
@@ -42,7 +42,7 @@ def empty_latent_image(
     return Latent(torch.zeros(batch_size, 4, height // PIXELS, width // PIXELS))
 
 
-@node("LatentUpscale", category="latent", display_name="Upscale Latent")
+@node("LatentUpscale", category="latent", display_name="Upscale Latent", foresee=forms.upscaled)
 def latent_upscale(
     *,
     samples: Latent,
@@ -59,17 +59,11 @@ def latent_upscale(
     if width == 0 and height == 0:
         return samples
     rows, columns = samples.samples.shape[-2:]
-    if width == 0:
-        height = max(SMALLEST, height)
-        width = round(columns * height / rows)
-    elif height == 0:
-        width = max(SMALLEST, width)
-        height = round(rows * width / columns)
-    width, height = max(SMALLEST, width) // PIXELS, max(SMALLEST, height) // PIXELS
-    return replace(samples, samples=resize(samples.samples, width, height, upscale_method, crop))
+    rows, columns = forms.size(rows, columns, width, height)
+    return replace(samples, samples=resize(samples.samples, columns, rows, upscale_method, crop))
 
 
-@node("LatentUpscaleBy", category="latent", display_name="Upscale Latent By")
+@node("LatentUpscaleBy", category="latent", display_name="Upscale Latent By", foresee=forms.upscaled_by)
 def latent_upscale_by(
     samples: Latent,
     upscale_method: Method,
@@ -81,7 +75,12 @@ def latent_upscale_by(
     return replace(samples, samples=resized)
 
 
-@node("LatentComposite", category="latent", display_name="Latent Composite")
+@node(
+    "LatentComposite",
+    category="latent",
+    display_name="Latent Composite",
+    foresee=mixing("samples_to", "samples_from"),
+)
 def latent_composite(
     samples_to: Latent,
     samples_from: Latent,
@@ -103,7 +102,7 @@ def latent_composite(
     return replace(samples_to, samples=paste(target, source, left, top, down[:, None] * across))
 
 
-@node("LatentCompositeMasked", category="latent")
+@node("LatentCompositeMasked", category="latent", foresee=mixing("destination", "source"))
 def latent_composite_masked(
     destination: Latent,
     source: Latent,
@@ -128,7 +127,7 @@ def latent_composite_masked(
     return replace(destination, samples=pasted)
 
 
-@node("LatentBlend", category="_for_testing")
+@node("LatentBlend", category="_for_testing", foresee=mixing("samples1", "samples2"))
 def latent_blend(
     samples1: Latent,
     samples2: Latent,
@@ -142,7 +141,7 @@ def latent_blend(
     return replace(samples1, samples=first * blend_factor + second * (1 - blend_factor))
 
 
-@node("LatentCrop", category="latent/transform", display_name="Crop Latent")
+@node("LatentCrop", category="latent/transform", display_name="Crop Latent", foresee=forms.cropped)
 def latent_crop(
     samples: Latent,
     width: Annotated[int, Range(64, MAX_SIZE, step=8)] = 512,
@@ -152,44 +151,48 @@ def latent_crop(
 ) -> Latent:
     """Cuts out width x height pixels at (x, y); at least 64x64 are left where the latent has so many."""
     rows, columns = samples.samples.shape[-2:]
-    left = max(0, min(x // PIXELS, columns - SMALLEST // PIXELS))
-    top = max(0, min(y // PIXELS, rows - SMALLEST // PIXELS))
+    left, top = forms.start(columns, x), forms.start(rows, y)
     cut = samples.samples[..., top : top + height // PIXELS, left : left + width // PIXELS]
     return replace(samples, samples=cut)
 
 
-@node("LatentRotate", category="latent/transform", display_name="Rotate Latent")
+@node("LatentRotate", category="latent/transform", display_name="Rotate Latent", foresee=forms.turned)
 def latent_rotate(samples: Latent, rotation: Annotated[str, Choice(ROTATIONS)]) -> Latent:
     """Turns latents clockwise by a multiple of 90 degrees."""
     return replace(samples, samples=rotated(samples.samples, rotation, -2, -1))
 
 
-@node("LatentFlip", category="latent/transform", display_name="Flip Latent")
+@node("LatentFlip", category="latent/transform", display_name="Flip Latent", foresee=same("samples"))
 def latent_flip(samples: Latent, flip_method: Annotated[str, Choice(FLIPS)]) -> Latent:
     """Mirrors latents: top to bottom (about the x-axis) or left to right (about the y-axis)."""
     return replace(samples, samples=flipped(samples.samples, flip_method, -2, -1))
 
 
-@node("SetLatentNoiseMask", category="latent/inpaint", display_name="Set Latent Noise Mask")
+@node(
+    "SetLatentNoiseMask",
+    category="latent/inpaint",
+    display_name="Set Latent Noise Mask",
+    foresee=same("samples"),
+)
 def set_latent_noise_mask(samples: Latent, mask: Mask) -> Latent:
     """Limits sampling to where the mask is 1; the rest of the latent stays as it is."""
     values = mask.values
     return replace(samples, noise_mask=values.reshape(-1, 1, values.shape[-2], values.shape[-1]))
 
 
-@node("LatentAdd", category="latent/advanced")
+@node("LatentAdd", category="latent/advanced", foresee=mixing("samples1", "samples2"))
 def latent_add(samples1: Latent, samples2: Latent) -> Latent:
     """The sum of two latents; the second is fitted to the first's size and batch."""
     return replace(samples1, samples=samples1.samples + _fitted(samples2.samples, samples1.samples))
 
 
-@node("LatentSubtract", category="latent/advanced")
+@node("LatentSubtract", category="latent/advanced", foresee=mixing("samples1", "samples2"))
 def latent_subtract(samples1: Latent, samples2: Latent) -> Latent:
     """The first latent minus the second, which is fitted to the first's size and batch."""
     return replace(samples1, samples=samples1.samples - _fitted(samples2.samples, samples1.samples))
 
 
-@node("LatentMultiply", category="latent/advanced")
+@node("LatentMultiply", category="latent/advanced", foresee=same("samples"))
 def latent_multiply(
     samples: Latent, multiplier: Annotated[float, Range(-10.0, 10.0, step=0.01)] = 1.0
 ) -> Latent:
@@ -197,7 +200,7 @@ def latent_multiply(
     return replace(samples, samples=samples.samples * multiplier)
 
 
-@node("LatentInterpolate", category="latent/advanced")
+@node("LatentInterpolate", category="latent/advanced", foresee=mixing("samples1", "samples2"))
 def latent_interpolate(
     samples1: Latent,
     samples2: Latent,
@@ -256,10 +259,7 @@ def fitted(source: Tensor, like: Tensor, method: str = "bilinear") -> Tensor:
     Raises NodeError where their channels differ.
     """
     if source.shape[1] != like.shape[1]:
-        raise NodeError(
-            "the two latents belong to different kinds of models.",
-            found=f"{like.shape[1]} and {source.shape[1]} channels",
-        )
+        raise unlike_latents(None, f"{like.shape[1]}", f"{source.shape[1]} channels")
     if source.shape[1:] == like.shape[1:]:
         return source
     return resize(source, like.shape[-1], like.shape[-2], method, "center")

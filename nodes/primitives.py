@@ -13,19 +13,19 @@ from nodegraph.node import Range, Shown, Widget, node
 LARGEST = 2**63 - 1
 
 
-@node("PrimitiveString", category="utils/primitive", display_name="String")
+@node("PrimitiveString", category="utils/primitive", display_name="String", ahead=True)
 def primitive_string(value: str) -> str:
     """A text on one line, to feed several inputs from one place."""
     return value
 
 
-@node("PrimitiveStringMultiline", category="utils/primitive", display_name="String (Multiline)")
+@node("PrimitiveStringMultiline", category="utils/primitive", display_name="String (Multiline)", ahead=True)
 def primitive_string_multiline(value: Annotated[str, Widget(multiline=True)]) -> str:
     """A text of several lines, to feed several inputs from one place."""
     return value
 
 
-@node("PrimitiveInt", category="utils/primitive", display_name="Int")
+@node("PrimitiveInt", category="utils/primitive", display_name="Int", ahead=True)
 def primitive_int(
     value: Annotated[int, Range(-LARGEST, LARGEST), Widget(control_after_generate=True)],
 ) -> int:
@@ -33,19 +33,19 @@ def primitive_int(
     return value
 
 
-@node("PrimitiveFloat", category="utils/primitive", display_name="Float")
+@node("PrimitiveFloat", category="utils/primitive", display_name="Float", ahead=True)
 def primitive_float(value: Annotated[float, Range(-LARGEST, LARGEST)]) -> float:
     """A number, to feed several inputs from one place."""
     return value
 
 
-@node("PrimitiveBoolean", category="utils/primitive", display_name="Boolean")
+@node("PrimitiveBoolean", category="utils/primitive", display_name="Boolean", ahead=True)
 def primitive_boolean(value: bool) -> bool:
     """True or false, to feed several inputs from one place."""
     return value
 
 
-@node("StringConcatenate", category="utils/string", display_name="Concatenate")
+@node("StringConcatenate", category="utils/string", display_name="Concatenate", ahead=True)
 def string_concatenate(
     string_a: Annotated[str, Widget(multiline=True)],
     string_b: Annotated[str, Widget(multiline=True)],
@@ -55,7 +55,7 @@ def string_concatenate(
     return f"{string_a}{delimiter}{string_b}"
 
 
-@node("StringReplace", category="utils/string", display_name="Replace")
+@node("StringReplace", category="utils/string", display_name="Replace", ahead=True)
 def string_replace(
     string: Annotated[str, Widget(multiline=True)],
     find: Annotated[str, Widget(multiline=True)],

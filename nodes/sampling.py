@@ -6,11 +6,12 @@ from typing import Annotated
 
 from torch import Tensor
 
-from nodegraph.node import Choice, Context, Range, Widget, node
+from nodegraph.node import Choice, Context, Forecast, Range, Widget, node
 from nodes.diffusion.denoiser import OnStep, Step
 from nodes.diffusion.samplers import SAMPLERS
 from nodes.diffusion.sampling import StepPreview, draw_noise, fit_channels, sample, sampled_levels
 from nodes.diffusion.schedules import SCHEDULES
+from nodes.forms import sampled
 from nodes.values import Conditioning, Guider, Latent, Model, Sampler
 
 Seed = Annotated[int, Range(0, 2**64 - 1), Widget(control_after_generate=True)]
@@ -21,7 +22,20 @@ SamplerName = Annotated[str, Choice(tuple(SAMPLERS))]
 SchedulerName = Annotated[str, Choice(tuple(SCHEDULES))]
 
 
-@node("KSampler", category="sampling", lane="device")
+def _foresee(
+    model: object, positive: object, negative: object, latent_image: object, denoise: object = 1.0
+) -> Forecast:
+    if denoise == 0.0:
+        sampled(model, latent_image, ())
+        return Forecast((latent_image,))
+    return Forecast((sampled(model, latent_image, (("positive", positive), ("negative", negative))),))
+
+
+def _foresee_part(model: object, positive: object, negative: object, latent_image: object) -> Forecast:
+    return _foresee(model, positive, negative, latent_image)
+
+
+@node("KSampler", category="sampling", lane="device", foresee=_foresee)
 def ksampler(
     *,
     ctx: Context,
@@ -46,7 +60,13 @@ def ksampler(
     return run_guider(ctx, guider, seed, seed, Sampler(sampler_name), sigmas, latent_image)[0]
 
 
-@node("KSamplerAdvanced", category="sampling", display_name="KSampler (Advanced)", lane="device")
+@node(
+    "KSamplerAdvanced",
+    category="sampling",
+    display_name="KSampler (Advanced)",
+    lane="device",
+    foresee=_foresee_part,
+)
 def ksampler_advanced(
     *,
     ctx: Context,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from nodegraph.node import NodeError
-from nodes.values import Architecture, Cond, Guider
+from nodes.values import Architecture, Cond, Guider, Model
 
 _EXTRAS: Mapping[str, str] = {
     "effnet": "effnet_channels",
@@ -59,20 +59,48 @@ def blank_extras(guider: Guider, wanted: Reads) -> dict[str, Tensor]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class CondForm:
+    """What there is in one prompt's encoding, by its shapes; None is what is not known."""
+
+    width: int | None = None
+    pooled: int | None = None
+    extras: Mapping[str, tuple[int | None, ...]] = field(default_factory=dict)
+    """The shape of each extra that is a tensor, by name."""
+
+    @classmethod
+    def of(cls, cond: Cond) -> CondForm:
+        """Describe a conditioning's entry."""
+        shapes = {
+            name: tuple(extra.shape) for name, extra in cond.extras.items() if isinstance(extra, Tensor)
+        }
+        pooled = None if cond.pooled is None else cond.pooled.shape[-1]
+        return cls(cond.context.shape[-1], pooled, shapes)
+
+
 def check_reads(guider: Guider) -> None:
     """Raise NodeError where a conditioning is not what the guider's model reads."""
-    wanted = reads(guider.model.architecture)
-    for role, conditioning in guider.conditionings:
-        for cond in conditioning.entries:
-            _check_width(guider, role, wanted.context, cond.context, "encodings", "prompt")
-            if wanted.pooled is not None and cond.pooled is not None:
-                _check_width(guider, role, wanted.pooled, cond.pooled, "pooled encodings", "prompt")
-            _check_extras(guider, role, wanted, cond)
-    given = [cond for _, conditioning in guider.conditionings for cond in conditioning.entries]
-    if "effnet" in wanted.extras and not any("effnet" in cond.extras for cond in given):
+    conditionings = ((role, item.entries) for role, item in guider.conditionings)
+    check_forms(
+        guider.model, [(role, [CondForm.of(cond) for cond in entries]) for role, entries in conditionings]
+    )
+
+
+def check_forms(model: Model, given: Sequence[tuple[str, Sequence[CondForm] | None]]) -> None:
+    """Raise NodeError where what is given, by role or input, is not what the model reads; None is not known."""
+    wanted = reads(model.architecture)
+    for role, forms in given:
+        for form in forms or ():
+            _check_width(model, role, wanted.context, form.width, "encodings", "prompt")
+            _check_width(model, role, wanted.pooled, form.pooled, "pooled encodings", "prompt")
+            _check_extras(model, role, wanted, form)
+    known = [forms for _, forms in given if forms is not None]
+    carried = any("effnet" in form.extras for forms in known for form in forms)
+    if "effnet" in wanted.extras and given and len(known) == len(given) and not carried:
         raise NodeError(
-            f"the model is a Stage B ({guider.model.family}) and is given no result of Stage C.",
-            input=guider.conditionings[0][0],
+            f"the model is a Stage B ({model.family}) and is given no result of Stage C.",
+            code="wrong_conditioning",
+            input=given[0][0],
             found="a prompt alone",
             hint="Put WuerstchenStageBConditioning or StableCascade_StageB_Conditioning before it; "
             "a Stage C model takes the prompt as it is.",
@@ -80,35 +108,36 @@ def check_reads(guider: Guider) -> None:
 
 
 def _check_width(
-    guider: Guider, role: str, wanted: int | None, given: Tensor, what: str, made_of: str
+    model: Model, role: str, wanted: int | None, found: int | None, what: str, made_of: str
 ) -> None:
-    if wanted is None or given.shape[-1] == wanted:
+    if wanted is None or found is None or found == wanted:
         return
     raise NodeError(
-        f"the conditioning does not fit the model: {guider.model.family} reads {what} {wanted} numbers wide.",
+        f"the conditioning does not fit the model: {model.family} reads {what} {wanted} numbers wide.",
+        code="wrong_conditioning",
         input=role,
-        found=f"{what} {given.shape[-1]} numbers wide",
+        found=f"{what} {found} numbers wide",
         hint=f"Encode the {made_of} with the CLIP of the same checkpoint.",
     )
 
 
-def _check_extras(guider: Guider, role: str, wanted: Reads, cond: Cond) -> None:
-    given = cond.extras.get("effnet")
-    if given is not None and "effnet" not in wanted.extras:
+def _check_extras(model: Model, role: str, wanted: Reads, form: CondForm) -> None:
+    if "effnet" in form.extras and "effnet" not in wanted.extras:
         raise NodeError(
-            f"the conditioning is for a Stage B, and the model is none: it is {guider.model.family}.",
+            f"the conditioning is for a Stage B, and the model is none: it is {model.family}.",
+            code="wrong_conditioning",
             input=role,
             found="a result of Stage C beside the prompt",
             hint="Give the Stage B model to this sampler, or the prompt without the Stage B conditioning.",
         )
     for name, channels in wanted.extras.items():
-        extra = cond.extras.get(name)
-        width = None if extra is None else extra.shape[1] if extra.ndim == 4 else extra.shape[-1]
+        shape = form.extras.get(name)
+        width = None if shape is None else shape[1] if len(shape) == 4 else shape[-1]
         if width is not None and width != channels:
             raise NodeError(
-                f"the conditioning does not fit the model: {guider.model.family} reads {name} "
-                f"with {channels} channels.",
+                f"the conditioning does not fit the model: {model.family} reads {name} with {channels} channels.",
+                code="wrong_conditioning",
                 input=role,
-                found=f"{name} of shape {tuple(cond.extras[name].shape)}",
+                found=f"{name} of shape {shape}",
                 hint="The Stage B conditioning takes the latent of Stage C." if name == "effnet" else None,
             )

@@ -21,6 +21,7 @@ from nodes.diffusion.parametrisation import Parametrisation
 from nodes.diffusion.reads import blank_extras, check_reads, reads
 from nodes.diffusion.samplers import SAMPLERS, run
 from nodes.diffusion.schedules import ksampler_sigmas
+from nodes.pairing import wrong_latent
 from nodes.values import Cond, Conditioning, Guider, Latent, LatentFormat, Model, Sampler
 
 _HIGHEST_SEED = 2**64 - 1
@@ -167,13 +168,7 @@ def fit_channels(latent: Latent, model: Model) -> Latent:
         return latent
     if filled and not bool(samples.count_nonzero()):
         return replace(latent, samples=samples.new_zeros(samples.shape[0], channels, *samples.shape[2:]))
-    raise NodeError(
-        f"the latent does not fit the model: {model.family} works on latents with {channels} channels.",
-        input="latent_image",
-        found=f"samples of shape {tuple(samples.shape)}",
-        allowed=f"(batch, {channels}, height, width)",
-        hint="Encode the picture with the VAE of this model.",
-    )
+    raise wrong_latent(model, f"samples of shape {tuple(samples.shape)}")
 
 
 def _guide(

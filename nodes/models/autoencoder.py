@@ -12,6 +12,7 @@ from nodegraph.node import NodeError
 from nodes.models.coding import coding
 from nodes.models.loading import Placement
 from nodes.models.tiling import OnTile, average_of_tilings, memory_shortage
+from nodes.pairing import check_decoder, check_picture, wrong_latent_for_vae
 from nodes.values import Vae
 
 RETRIES = ((512, 128), (256, 64), (128, 32))
@@ -122,29 +123,14 @@ class Autoencoder:
         return moved
 
     def _check_latents(self, samples: Tensor) -> None:
-        channels = self.coding.latent_channels
-        if self.coding.decode is None:
-            raise NodeError("this VAE file holds an encoder only: it cannot decode.", input="vae")
-        if samples.ndim != 4 or samples.shape[1] != channels or 0 in samples.shape:
-            raise NodeError(
-                "the latent does not fit the VAE.",
-                input="samples",
-                found=f"samples of shape {tuple(samples.shape)}",
-                allowed=f"(batch, {channels}, height, width)",
-            )
+        check_decoder(self.coding)
+        if samples.ndim != 4 or samples.shape[1] != self.coding.latent_channels or 0 in samples.shape:
+            raise wrong_latent_for_vae(self.coding, f"samples of shape {tuple(samples.shape)}")
 
     def _planes(self, pixels: Tensor) -> Tensor:
         """(batch, H, W, channels) as (batch, 3, H, W), cropped to a multiple of the encoder's step."""
-        if self.coding.encode is None:
-            raise NodeError("this VAE file holds a decoder only: it cannot encode.", input="vae")
-        step = self.coding.encode_step
-        if pixels.ndim != 4 or pixels.shape[-1] < 3 or min(pixels.shape[1:3]) < step:
-            raise NodeError(
-                f"the picture does not fit the VAE: it needs colour and at least {step} pixels a side.",
-                input="pixels",
-                found=f"pixels of shape {tuple(pixels.shape)}",
-            )
-        return crop(pixels, step)[..., :3].movedim(-1, 1)
+        check_picture(self.coding, tuple(pixels.shape))
+        return crop(pixels, self.coding.encode_step)[..., :3].movedim(-1, 1)
 
 
 def crop(pixels: Tensor, step: int) -> Tensor:

@@ -63,7 +63,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(model_recipe(unet, hints), clip_recipe(clip, hints), vae_recipe(vae, hints))
 
 
-@node("CheckpointLoaderSimple", category="loaders", display_name="Load Checkpoint", lane="io")
+@node("CheckpointLoaderSimple", category="loaders", display_name="Load Checkpoint", lane="io", ahead=True)
 def checkpoint_loader_simple(
     *, ctx: Context, ckpt_name: Annotated[str, Choice(files="checkpoints")]
 ) -> Checkpoint:
@@ -74,7 +74,13 @@ def checkpoint_loader_simple(
     return load_checkpoint(ctx.folders.find("checkpoints", ckpt_name))
 
 
-@node("CheckpointLoader", category="advanced/loaders", display_name="Load Checkpoint With Config", lane="io")
+@node(
+    "CheckpointLoader",
+    category="advanced/loaders",
+    display_name="Load Checkpoint With Config",
+    lane="io",
+    ahead=True,
+)
 def checkpoint_loader(
     *,
     ctx: Context,
@@ -92,7 +98,13 @@ def checkpoint_loader(
     return found._replace(MODEL=model, CLIP=replace(found.CLIP, stop_layer=-2) if skips else found.CLIP)
 
 
-@node("DiffusersLoader", category="advanced/loaders/deprecated", display_name="DiffusersLoader", lane="io")
+@node(
+    "DiffusersLoader",
+    category="advanced/loaders/deprecated",
+    display_name="DiffusersLoader",
+    lane="io",
+    ahead=True,
+)
 def diffusers_loader(*, ctx: Context, model_path: Annotated[str, Choice(files="diffusers")]) -> Checkpoint:
     """Loads a folder in diffusers' layout: unet, vae and text_encoder, each with .safetensors and config.json.
 
@@ -101,7 +113,7 @@ def diffusers_loader(*, ctx: Context, model_path: Annotated[str, Choice(files="d
     return Checkpoint(*read_folder(ctx.folders.find("diffusers", model_path)))
 
 
-@node("UNETLoader", category="advanced/loaders", display_name="Load Diffusion Model", lane="io")
+@node("UNETLoader", category="advanced/loaders", display_name="Load Diffusion Model", lane="io", ahead=True)
 def unet_loader(
     *,
     ctx: Context,
@@ -116,7 +128,7 @@ def unet_loader(
     return replace(model, dtype="fp8_e5m2" if weight_dtype == "fp8_e5m2" else "fp8_e4m3fn")
 
 
-@node("CLIPLoader", category="advanced/loaders", display_name="Load CLIP", lane="io")
+@node("CLIPLoader", category="advanced/loaders", display_name="Load CLIP", lane="io", ahead=True)
 def clip_loader(
     *,
     ctx: Context,
@@ -136,7 +148,7 @@ def clip_loader(
     return clip_recipe(need(header, "text_encoder"), hints_of(header))
 
 
-@node("VAELoader", category="loaders", display_name="Load VAE", lane="io")
+@node("VAELoader", category="loaders", display_name="Load VAE", lane="io", ahead=True)
 def vae_loader(*, ctx: Context, vae_name: Annotated[str, Choice(("pixel_space",), files="vae")]) -> Vae:
     """Loads an autoencoder alone, from a file of its own or from a checkpoint in the vae folder."""
     if vae_name == "pixel_space":
@@ -147,7 +159,7 @@ def vae_loader(*, ctx: Context, vae_name: Annotated[str, Choice(("pixel_space",)
     return vae_recipe(need(header, "vae"), hints_of(header))
 
 
-@node("ModelSamplingDiscrete", category="advanced/model")
+@node("ModelSamplingDiscrete", category="advanced/model", ahead=True)
 def model_sampling_discrete(
     *,
     model: Model,

@@ -6,7 +6,8 @@ import re
 from dataclasses import replace
 from typing import Annotated
 
-from nodegraph.node import Context, Folders, Range, Widget, file_identity, node
+from nodegraph.node import Context, Folders, Forecast, Range, Widget, file_identity, node
+from nodes.forms import CondForm, ConditioningForm
 from nodes.models.embeddings import embedding_file
 from nodes.models.pool import ModelPool
 from nodes.models.prompt import EMBEDDING
@@ -24,12 +25,21 @@ def _embeddings_identity(text: str = "", folders: Folders | None = None) -> byte
     return "\n".join(found).encode()
 
 
+def _foresee(clip: object) -> Forecast:
+    if not isinstance(clip, Clip):
+        return Forecast()
+    arguments = dict(clip.architecture.arguments)
+    form = CondForm(arguments["width"], arguments.get("projection", arguments["width"]))
+    return Forecast((ConditioningForm((form,)),))
+
+
 @node(
     "CLIPTextEncode",
     category="conditioning",
     display_name="CLIP Text Encode (Prompt)",
     lane="device",
     identity=_embeddings_identity,
+    foresee=_foresee,
 )
 def clip_text_encode(
     *, ctx: Context, text: Annotated[str, Widget(multiline=True)], clip: Clip
@@ -45,7 +55,7 @@ def clip_text_encode(
     return Conditioning((Cond(context=context, pooled=pooled),))
 
 
-@node("CLIPSetLastLayer", category="conditioning", display_name="CLIP Set Last Layer")
+@node("CLIPSetLastLayer", category="conditioning", display_name="CLIP Set Last Layer", ahead=True)
 def clip_set_last_layer(
     *, clip: Clip, stop_at_clip_layer: Annotated[int, Range(-24, -1, step=1)] = -1
 ) -> Clip:

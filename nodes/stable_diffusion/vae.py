@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nodegraph.node import Context, NodeError, Range, node
+from nodegraph.node import Context, Forecast, NodeError, Range, node
+from nodes.forms import decoded, encoded
 from nodes.models.autoencoder import crop
 from nodes.models.pool import ModelPool
 from nodes.models.tiling import OnTile
@@ -22,7 +23,15 @@ Frames = Annotated[int, Range(8, 4096, step=4)]
 FramesOverlap = Annotated[int, Range(4, 4096, step=4)]
 
 
-@node("VAEDecode", category="latent", display_name="VAE Decode", lane="device")
+def _foresee_decode(samples: object, vae: object) -> Forecast:
+    return Forecast((decoded(samples, vae),))
+
+
+def _foresee_encode(pixels: object, vae: object) -> Forecast:
+    return Forecast((encoded(pixels, vae),))
+
+
+@node("VAEDecode", category="latent", display_name="VAE Decode", lane="device", foresee=_foresee_decode)
 def vae_decode(*, ctx: Context, samples: Latent, vae: Vae) -> Image:
     """Decodes latents into pictures, (batch, height * 8, width * 8, 3).
 
@@ -32,7 +41,13 @@ def vae_decode(*, ctx: Context, samples: Latent, vae: Vae) -> Image:
         return Image(autoencoder.decode(samples.samples, _report(ctx)))
 
 
-@node("VAEDecodeTiled", category="_for_testing", display_name="VAE Decode (Tiled)", lane="device")
+@node(
+    "VAEDecodeTiled",
+    category="_for_testing",
+    display_name="VAE Decode (Tiled)",
+    lane="device",
+    foresee=_foresee_decode,
+)
 def vae_decode_tiled(
     *,
     ctx: Context,
@@ -51,7 +66,7 @@ def vae_decode_tiled(
         return Image(autoencoder.decode_tiled(samples.samples, tile_size, overlap, _report(ctx)))
 
 
-@node("VAEEncode", category="latent", display_name="VAE Encode", lane="device")
+@node("VAEEncode", category="latent", display_name="VAE Encode", lane="device", foresee=_foresee_encode)
 def vae_encode(*, ctx: Context, pixels: Image, vae: Vae) -> Latent:
     """Encodes pictures into latents, (batch, 4, height / 8, width / 8).
 
@@ -61,7 +76,13 @@ def vae_encode(*, ctx: Context, pixels: Image, vae: Vae) -> Latent:
         return Latent(autoencoder.encode(pixels.pixels, _report(ctx)))
 
 
-@node("VAEEncodeTiled", category="_for_testing", display_name="VAE Encode (Tiled)", lane="device")
+@node(
+    "VAEEncodeTiled",
+    category="_for_testing",
+    display_name="VAE Encode (Tiled)",
+    lane="device",
+    foresee=_foresee_encode,
+)
 def vae_encode_tiled(
     *,
     ctx: Context,
@@ -85,6 +106,7 @@ def vae_encode_tiled(
     category="latent/inpaint",
     display_name="VAE Encode (for Inpainting)",
     lane="device",
+    foresee=_foresee_encode,
 )
 def vae_encode_for_inpaint(
     *,
