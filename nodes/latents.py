@@ -37,9 +37,10 @@ def empty_latent_image(
 ) -> Latent:
     """A batch of empty latents: what a sampler starts from to make pictures out of text alone.
 
-    Returns samples (batch, 4, height / 8, width / 8), all zero, float32.
+    Returns samples (batch, 4, height / 8, width / 8), all zero, float32. Samplers bring them to the channels and the size
+    that their model has for such pictures.
     """
-    return Latent(torch.zeros(batch_size, 4, height // PIXELS, width // PIXELS))
+    return Latent(torch.zeros(batch_size, 4, height // PIXELS, width // PIXELS), downscale=PIXELS)
 
 
 @node("LatentUpscale", category="latent", display_name="Upscale Latent", foresee=forms.upscaled)

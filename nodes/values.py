@@ -112,12 +112,14 @@ class Latent:
     """Latents: samples (batch, channels, height, width), float32, unscaled.
 
     `noise_mask` (batch or 1, 1, height, width) limits sampling to where it is 1, at any resolution;
-    `batch_index` gives the place of each sample in the noise of a larger batch.
+    `batch_index` gives the place of each sample in the noise of a larger batch; `downscale` is how many pixels of the
+    finished picture there are to one of the latent, in each direction.
     """
 
     samples: Tensor
     noise_mask: Tensor | None = None
     batch_index: tuple[int, ...] | None = None
+    downscale: float = 8
 
 
 @dataclass(frozen=True, slots=True)

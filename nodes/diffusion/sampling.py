@@ -158,17 +158,23 @@ def add_noise(model: Model, noise: Tensor, sigmas: Tensor, latent: Latent) -> La
 
 
 def fit_channels(latent: Latent, model: Model) -> Latent:
-    """Return the latent with the channels that the model works on: an empty latent takes any number.
+    """Return the latent as the model works on it: an empty one takes the model's channels and size, others must fit.
+
+    An empty latent stands for pictures of its size times its `downscale`, whichever model it was made for.
 
     Raises NodeError where a latent with content does not match.
     """
-    samples, channels = latent.samples, model.latent_format.channels
+    samples, wanted = latent.samples, model.latent_format
     filled = samples.ndim == 4 and 0 not in samples.shape
-    if filled and samples.shape[1] == channels:
-        return latent
     if filled and not bool(samples.count_nonzero()):
-        return replace(latent, samples=samples.new_zeros(samples.shape[0], channels, *samples.shape[2:]))
-    raise wrong_latent(model, f"samples of shape {tuple(samples.shape)}")
+        scale = latent.downscale / wanted.downscale
+        size = (max(1, round(side * scale)) for side in samples.shape[2:])
+        shape = (samples.shape[0], wanted.channels, *size)
+        if samples.shape != shape:
+            samples = samples.new_zeros(shape)
+    elif not filled or samples.shape[1] != wanted.channels:
+        raise wrong_latent(model, f"samples of shape {tuple(samples.shape)}")
+    return replace(latent, samples=samples, downscale=wanted.downscale)
 
 
 def _guide(

@@ -73,7 +73,8 @@ def vae_encode(*, ctx: Context, pixels: Image, vae: Vae) -> Latent:
     Sides that are no multiple of 8 are cropped around the middle; alpha is left out.
     """
     with ctx.resource(ModelPool).vae(vae) as autoencoder:
-        return Latent(autoencoder.encode(pixels.pixels, _report(ctx)))
+        samples = autoencoder.encode(pixels.pixels, _report(ctx))
+    return Latent(samples, downscale=vae.latent_format.downscale)
 
 
 @node(
@@ -98,7 +99,8 @@ def vae_encode_tiled(
     The temporal inputs are for video and change nothing here.
     """
     with ctx.resource(ModelPool).vae(vae) as autoencoder:
-        return Latent(autoencoder.encode_tiled(pixels.pixels, tile_size, overlap, _report(ctx)))
+        samples = autoencoder.encode_tiled(pixels.pixels, tile_size, overlap, _report(ctx))
+    return Latent(samples, downscale=vae.latent_format.downscale)
 
 
 @node(
@@ -126,7 +128,8 @@ def vae_encode_for_inpaint(
         kept = (1.0 - hidden.round()).movedim(1, -1)
         greyed = (picture[..., :3] - 0.5) * kept + 0.5
         samples = autoencoder.encode(greyed, _report(ctx))
-    return Latent(samples, noise_mask=grow(hidden, grow_mask_by).round())
+    mask_to_paint = grow(hidden, grow_mask_by).round()
+    return Latent(samples, noise_mask=mask_to_paint, downscale=vae.latent_format.downscale)
 
 
 def crop_with_mask(pixels: Tensor, mask: Tensor, step: int) -> tuple[Tensor, Tensor]:
