@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from nodegraph.errors import Cancelled, NodeError, Problem
+from nodegraph.errors import Cancelled, NodeError, Problem, did_you_mean
 from nodegraph.folders import Folders
 from nodegraph.forecast import UNKNOWN, Forecast, Memory
 from nodegraph.identity import file_identity
@@ -52,6 +52,7 @@ __all__ = [
     "Shown",
     "Subgraph",
     "Widget",
+    "did_you_mean",
     "file_identity",
     "node",
     "spec_of",

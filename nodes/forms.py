@@ -30,6 +30,8 @@ class LatentForm:
     """Name of the LatentFormat that it is of."""
     empty: bool = False
     """All zero: where no format is named, it suits every model."""
+    downscale: float = 8
+    """Pixels of the finished picture to one of it, in each direction."""
 
     def is_of(self, name: str, channels: int) -> bool:
         """Whether it can be of the format, as far as is known."""
@@ -101,7 +103,13 @@ def sampled(model: Any, latent: Any, conditionings: tuple[tuple[str, Any], ...])
     if not suits_all and not form.is_of(latents.name, latents.channels):
         raise pairing.wrong_latent(model, form.words(), pairing.format_of(latents))
     check_conditionings(model, conditionings)
-    return replace(form, channels=latents.channels, format=latents.name, empty=False)
+    height, width = form.height, form.width
+    if suits_all:
+        height, width = (
+            None if side is None else pairing.empty_side(side, form.downscale, latents)
+            for side in (height, width)
+        )
+    return LatentForm(form.batch, latents.channels, height, width, latents.name, downscale=latents.downscale)
 
 
 def check_conditionings(model: Any, conditionings: tuple[tuple[str, Any], ...]) -> None:
@@ -135,4 +143,7 @@ def encoded(pixels: Any, vae: Any) -> LatentForm:
     way = coding(vae.architecture)
     pairing.check_picture(way, (form.batch, form.height, form.width, form.channels))
     height, width = (None if side is None else side // way.encode_step for side in (form.height, form.width))
-    return LatentForm(form.batch, way.latent_channels, height, width, vae.latent_format.name)
+    latents = vae.latent_format
+    return LatentForm(
+        form.batch, way.latent_channels, height, width, latents.name, downscale=latents.downscale
+    )

@@ -19,6 +19,7 @@ PACK = Pack(
         "nodes.latent_files",
         "nodes.latents",
         "nodes.masks",
+        "nodes.pixel_space",
         "nodes.primitives",
         "nodes.sampling",
         "nodes.sampler_options",

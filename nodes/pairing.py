@@ -22,6 +22,14 @@ def described(name: str | None, channels: int | None) -> str:
     return f"latents{whose}{width}"
 
 
+def empty_side(side: int, downscale: float, wanted: LatentFormat) -> int:
+    """Return the side that an empty latent has for a model of the format `wanted`.
+
+    It stands for pictures of `side * downscale` pixels, whichever model it was made for.
+    """
+    return max(1, round(side * downscale / wanted.downscale))
+
+
 def wrong_latent(model: Model, found: str, allowed: str | None = None) -> NodeError:
     """Return the error of a latent that is not of the kind that the model works on."""
     channels = model.latent_format.channels

@@ -138,7 +138,7 @@ class Cond:
     """One prompt's encoding and where, when and how strongly it applies."""
 
     context: Tensor
-    """(batch, tokens, width), float32: what cross-attention reads."""
+    """(batch, tokens, width), float32: what cross-attention reads; `no_text` where there is nothing to read."""
     pooled: Tensor | None = None
     """(batch, width): the pooled encoding, for models that use it."""
     strength: float = 1.0
@@ -156,7 +156,15 @@ class Cond:
     concat_mask: Tensor | None = None
     """(batch, 1, height, width) in pixels: 1 where an inpainting model shall paint."""
     extras: Mapping[str, Any] = field(default_factory=dict)
-    """What some model families add (sizes, control nets, prior embeddings), by documented name."""
+    """What some model families add (sizes, control nets, prior embeddings), by documented name.
+
+    `class_labels` (batch,), int64: which of a model's classes to draw.
+    """
+
+
+def no_text() -> Tensor:
+    """Return the context (1, 1, 0) of a conditioning without text, for models that read none."""
+    return torch.zeros(1, 1, 0)
 
 
 @value("CONDITIONING", TENSORS)

@@ -32,6 +32,8 @@ class Reads:
     """By name: channels of pictures and latents, the width of vectors. What is not given is taken for zeros."""
     cross: bool
     """Whether attention to the context is to it alone, so that repeating it changes nothing."""
+    classes: int | None = None
+    """How many classes there are to choose from, in place of a prompt."""
 
 
 def reads(architecture: Architecture) -> Reads:
@@ -39,10 +41,11 @@ def reads(architecture: Architecture) -> Reads:
     arguments = dict(architecture.arguments)
     widths = {name: arguments.get(argument) for name, argument in _EXTRAS.items()}
     return Reads(
-        context=arguments.get("cross_attention_dim"),
+        context=0 if architecture.name == "unet2d" else arguments.get("cross_attention_dim"),
         pooled=arguments.get("vector_width", arguments.get("pooled_width")),
         extras={name: width for name, width in widths.items() if width is not None},
         cross=architecture.name not in _JOINED,
+        classes=arguments.get("classes"),
     )
 
 
@@ -67,6 +70,8 @@ class CondForm:
     pooled: int | None = None
     extras: Mapping[str, tuple[int | None, ...]] = field(default_factory=dict)
     """The shape of each extra that is a tensor, by name."""
+    label: int | None = None
+    """The number of the class, the largest where there are several."""
 
     @classmethod
     def of(cls, cond: Cond) -> CondForm:
@@ -75,7 +80,9 @@ class CondForm:
             name: tuple(extra.shape) for name, extra in cond.extras.items() if isinstance(extra, Tensor)
         }
         pooled = None if cond.pooled is None else cond.pooled.shape[-1]
-        return cls(cond.context.shape[-1], pooled, shapes)
+        labels: Tensor | None = cond.extras.get("class_labels")
+        label = None if labels is None else int(labels.max())
+        return cls(cond.context.shape[-1], pooled, shapes, label)
 
 
 def check_reads(guider: Guider) -> None:
@@ -94,6 +101,7 @@ def check_forms(model: Model, given: Sequence[tuple[str, Sequence[CondForm] | No
             _check_width(model, role, wanted.context, form.width, "encodings", "prompt")
             _check_width(model, role, wanted.pooled, form.pooled, "pooled encodings", "prompt")
             _check_extras(model, role, wanted, form)
+            _check_class(role, wanted, form)
     known = [forms for _, forms in given if forms is not None]
     carried = any("effnet" in form.extras for forms in known for form in forms)
     if "effnet" in wanted.extras and given and len(known) == len(given) and not carried:
@@ -112,6 +120,14 @@ def _check_width(
 ) -> None:
     if wanted is None or found is None or found == wanted:
         return
+    if wanted == 0:
+        raise NodeError(
+            f"the conditioning does not fit the model: {model.family} reads no text.",
+            code="wrong_conditioning",
+            input=role,
+            found="an encoded prompt",
+            hint="Use ClassConditioning or EmptyConditioning.",
+        )
     raise NodeError(
         f"the conditioning does not fit the model: {model.family} reads {what} {wanted} numbers wide.",
         code="wrong_conditioning",
@@ -141,3 +157,22 @@ def _check_extras(model: Model, role: str, wanted: Reads, form: CondForm) -> Non
                 found=f"{name} of shape {shape}",
                 hint="The Stage B conditioning takes the latent of Stage C." if name == "effnet" else None,
             )
+
+
+def _check_class(role: str, wanted: Reads, form: CondForm) -> None:
+    classes, told = wanted.classes, "class_labels" in form.extras
+    if classes is None and told:
+        why, found = "it knows no classes", "a class"
+    elif classes is not None and not told:
+        why, found = f"it draws one of {classes} classes", "no class"
+    elif classes is not None and form.label is not None and form.label >= classes:
+        why, found = f"it has {classes} classes, from 0 on", f"class {form.label}"
+    else:
+        return
+    raise NodeError(
+        f"the conditioning does not fit the model: {why}.",
+        code="wrong_conditioning",
+        input=role,
+        found=found,
+        hint="Use EmptyConditioning." if classes is None else "Choose a class with ClassConditioning.",
+    )

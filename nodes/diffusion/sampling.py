@@ -21,7 +21,7 @@ from nodes.diffusion.parametrisation import Parametrisation
 from nodes.diffusion.reads import blank_extras, check_reads, reads
 from nodes.diffusion.samplers import SAMPLERS, run
 from nodes.diffusion.schedules import ksampler_sigmas
-from nodes.pairing import wrong_latent
+from nodes.pairing import empty_side, wrong_latent
 from nodes.values import Cond, Conditioning, Guider, Latent, LatentFormat, Model, Sampler
 
 _HIGHEST_SEED = 2**64 - 1
@@ -167,8 +167,7 @@ def fit_channels(latent: Latent, model: Model) -> Latent:
     samples, wanted = latent.samples, model.latent_format
     filled = samples.ndim == 4 and 0 not in samples.shape
     if filled and not bool(samples.count_nonzero()):
-        scale = latent.downscale / wanted.downscale
-        size = (max(1, round(side * scale)) for side in samples.shape[2:])
+        size = (empty_side(side, latent.downscale, wanted) for side in samples.shape[2:])
         shape = (samples.shape[0], wanted.channels, *size)
         if samples.shape != shape:
             samples = samples.new_zeros(shape)

@@ -68,5 +68,12 @@ def _autoencoder_kl(arguments: Mapping[str, Any]) -> Coding:
     )
 
 
-CODINGS: Mapping[str, Callable[[Mapping[str, Any]], Coding]] = {"autoencoder_kl": _autoencoder_kl}
+def _pixels(arguments: Mapping[str, Any]) -> Coding:
+    return Coding(arguments["channels"], _encode, _decode, encode_step=1, decode_step=1, signed=True)
+
+
+CODINGS: Mapping[str, Callable[[Mapping[str, Any]], Coding]] = {
+    "autoencoder_kl": _autoencoder_kl,
+    "pixels": _pixels,
+}
 """By the architecture's name, from its arguments."""

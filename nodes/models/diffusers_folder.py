@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from nodegraph.node import NodeError
-from nodes.diffusion.parametrisation import Discrete, Prediction
+from nodes.diffusion.parametrisation import BetaSchedule, Discrete, Prediction
 from nodes.models.detection import Hints, need
 from nodes.models.recipes import clip_recipe, model_recipe, vae_recipe
 from nodes.models.tensor_file import CONVERT_HINT, TensorHeader, read_headers
@@ -24,6 +24,8 @@ _PREDICTIONS: Mapping[str, Prediction] = {
     "v_prediction": "v_prediction",
     "sample": "x0",
 }
+
+_STABLE_DIFFUSION = Discrete()
 
 
 def read_folder(folder: Path) -> tuple[Model, Clip, Vae]:
@@ -124,27 +126,27 @@ def _renamed(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, A
     return {ours: config[theirs] for theirs, ours in names.items() if config.get(theirs) is not None}
 
 
-def read_parametrisation(place: Path, name: str) -> Discrete | None:
+def read_parametrisation(place: Path, name: str, base: Discrete = _STABLE_DIFFUSION) -> Discrete | None:
     """Return what the scheduler of the folder called `name`, whose configuration lies in `place`, says of the model.
 
-    None where it is not there. Raises NodeError for a schedule that is not known.
+    `base` holds where it says nothing. None where there is no configuration. Raises NodeError for an unknown schedule.
     """
     config = read_config(place, "scheduler_config.json")
     if not config:
         return None
-    schedule = config.get("beta_schedule", "scaled_linear")
+    schedule = config.get("beta_schedule", base.beta_schedule)
     betas = config.get("trained_betas")
-    if schedule not in ("scaled_linear", "linear") or betas:
+    if schedule not in get_args(BetaSchedule) or betas:
         raise NodeError(
             f"the scheduler of {name} has the beta schedule {schedule!r}.",
             code="unsupported_model",
-            allowed="scaled_linear, linear",
+            allowed=", ".join(get_args(BetaSchedule)),
         )
     return Discrete(
         prediction=_PREDICTIONS.get(config.get("prediction_type", "epsilon"), "eps"),
         beta_schedule=schedule,
-        beta_start=config.get("beta_start", 0.00085),
-        beta_end=config.get("beta_end", 0.012),
-        timesteps=config.get("num_train_timesteps", 1000),
+        beta_start=config.get("beta_start", base.beta_start),
+        beta_end=config.get("beta_end", base.beta_end),
+        timesteps=config.get("num_train_timesteps", base.timesteps),
         zero_terminal_snr=bool(config.get("rescale_betas_zero_snr", False)),
     )

@@ -7,17 +7,20 @@ their weights, so that config.json is needed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 from nodegraph.node import NodeError
-from nodes.diffusion.parametrisation import Discrete
+from nodes.diffusion.parametrisation import Discrete, VarianceType
 from nodes.models.detection import Found, check_complete, found_at
 from nodes.models.diffusers_folder import part_header, read_config, read_parametrisation, unet_config
-from nodes.values import Architecture, LatentFormat, Model
+from nodes.models.identity import files_identity
+from nodes.values import Architecture, LatentFormat, Model, Vae, Weights
 
 _STEMS = ("diffusion_pytorch_model",)
 
+_CLIPPING = ("DDPMScheduler", "DDIMScheduler")
 _DOWN = {"DownBlock2D": False, "AttnDownBlock2D": True}
 _UP = {"UpBlock2D": False, "AttnUpBlock2D": True}
 _KNOWN: Mapping[str, tuple[Any, ...]] = {
@@ -37,7 +40,7 @@ _KNOWN: Mapping[str, tuple[Any, ...]] = {
 
 
 def read_pixel_folder(folder: Path) -> Model:
-    """Return the recipe of the folder's network, its classes' names included.
+    """Return the recipe of the folder's network, its schedule and its classes' names included.
 
     Raises NodeError where it is another kind of model, a part is missing, damaged or not supported.
     """
@@ -46,14 +49,16 @@ def read_pixel_folder(folder: Path) -> Model:
         raise _not_pixels(folder, config)
     found = found_at(part_header(folder, part, _STEMS), "unet2d", "diffusers")
     architecture = unet2d_architecture(found.shapes, config, folder.name)
+    if architecture["out_channels"] != architecture["in_channels"]:
+        raise _unsupported(
+            folder.name, "a U-Net that also predicts the variance", "as many channels out as in"
+        )
     check_complete(found, architecture)
     _check_whole(found, architecture, folder.name)
-    scheduler = folder / "scheduler" if part else folder
-    parametrisation = read_parametrisation(scheduler, folder.name)
     return Model(
         found.weights(),
         architecture,
-        parametrisation or Discrete(beta_schedule="linear", beta_start=1e-4, beta_end=0.02),
+        pixel_parametrisation(folder / "scheduler" if part else folder, folder.name),
         pixel_format(architecture["in_channels"]),
         "pixel",
         class_names=_class_names(folder, config, dict(architecture.arguments).get("classes")),
@@ -69,7 +74,7 @@ def unet2d_architecture(
     """
     for key, known in _KNOWN.items():
         if config.get(key, known[0]) not in known:
-            raise _unsupported(name, f"{key} {config[key]!r}", ", ".join(map(repr, known)))
+            raise _unsupported(name, f"a U-Net with {key} {config[key]!r}", ", ".join(map(repr, known)))
     scale_shift = config.get("resnet_time_scale_shift", "default") == "scale_shift"
     try:
         widths = tuple(int(width) for width in config["block_out_channels"])
@@ -100,16 +105,46 @@ def unet2d_architecture(
     return Architecture("unet2d", tuple(arguments.items()))
 
 
+def pixel_parametrisation(place: Path, name: str) -> Discrete:
+    """Return the schedule, the range of pixels and the step noise that the scheduler's configuration in `place` says.
+
+    What it leaves out is as in DDPM. Raises NodeError for what is not supported.
+    """
+    base = Discrete(beta_schedule="linear", beta_start=1e-4, beta_end=0.02, clip_range=1.0)
+    schedule = read_parametrisation(place, name, base)
+    if schedule is None:
+        return base
+    config = read_config(place, "scheduler_config.json")
+    variance = str(config.get("variance_type", "fixed_small")).removesuffix("_log")
+    if variance not in get_args(VarianceType):
+        raise _unsupported(name, f"the variance {variance!r}", ", ".join(get_args(VarianceType)))
+    if config.get("thresholding"):
+        raise _unsupported(name, "dynamic thresholding", "clip_sample")
+    # Schedulers that do not clip have no such setting.
+    clips = config.get("clip_sample", config.get("_class_name", "DDPMScheduler") in _CLIPPING)
+    clip_range = float(config.get("clip_sample_range", 1.0)) if clips else None
+    return replace(schedule, clip_range=clip_range, variance_type=cast(VarianceType, variance))
+
+
 def pixel_format(channels: int) -> LatentFormat:
     """Return the format of pictures that are their own latents: -1..1, one latent pixel to a pixel."""
     return LatentFormat("pixels", channels, scale=1.0, downscale=1)
+
+
+def pixel_vae(channels: int = 3) -> Vae:
+    """Return the recipe of the autoencoder of pixel-space models, which changes the range of values alone."""
+    nothing = Weights(files_identity(()), "vae", "diffusers")
+    # What it is given passes through unchanged, in whatever precision the networks compute.
+    return Vae(
+        nothing, Architecture("pixels", (("channels", channels),)), pixel_format(channels), dtype="fp32"
+    )
 
 
 def _attention(types: Sequence[str], known: Mapping[str, bool], name: str) -> tuple[bool, ...]:
     found = [str(kind).removeprefix("UNetRes") for kind in types]
     for kind in found:
         if kind not in known:
-            raise _unsupported(name, f"blocks of type {kind}", ", ".join(known))
+            raise _unsupported(name, f"a U-Net with blocks of type {kind}", ", ".join(known))
     return tuple(known[kind] for kind in found)
 
 
@@ -159,6 +194,4 @@ def _not_pixels(folder: Path, config: Mapping[str, Any]) -> NodeError:
 
 
 def _unsupported(name: str, what: str, allowed: str) -> NodeError:
-    return NodeError(
-        f"{name} has a U-Net with {what}, which is not supported.", code="unsupported_model", allowed=allowed
-    )
+    return NodeError(f"{name} has {what}, which is not supported.", code="unsupported_model", allowed=allowed)

@@ -10,6 +10,7 @@ from nodegraph.node import Choice, Context, NodeError, Widget, node
 from nodes.diffusion.parametrisation import Discrete, Distilled, Prediction
 from nodes.models.detection import hints_of, need
 from nodes.models.diffusers_folder import read_folder
+from nodes.models.pixel_folder import pixel_vae
 from nodes.models.recipes import clip_recipe, model_recipe, vae_recipe
 from nodes.models.tensor_file import read_header
 from nodes.values import Clip, Model, Vae
@@ -150,11 +151,12 @@ def clip_loader(
 
 @node("VAELoader", category="loaders", display_name="Load VAE", lane="io", ahead=True)
 def vae_loader(*, ctx: Context, vae_name: Annotated[str, Choice(("pixel_space",), files="vae")]) -> Vae:
-    """Loads an autoencoder alone, from a file of its own or from a checkpoint in the vae folder."""
+    """Loads an autoencoder alone, from a file of its own or from a checkpoint in the vae folder.
+
+    `pixel_space` is the one of models that work on pixels: it changes the range of values alone.
+    """
     if vae_name == "pixel_space":
-        raise NodeError(
-            "models that work on pixels are not supported yet.", input="vae_name", code="unsupported_model"
-        )
+        return pixel_vae()
     header = read_header(ctx.folders.find("vae", vae_name))
     return vae_recipe(need(header, "vae"), hints_of(header))
 

@@ -28,6 +28,10 @@ def build(architecture: Architecture) -> nn.Module:
             from nodes.models.networks.unet2d import UNet2D
 
             return UNet2D(**arguments)
+        case "pixels":
+            from nodes.models.networks.pixels import PixelCodec
+
+            return PixelCodec(**arguments)
         case "autoencoder_kl":
             from nodes.models.networks.autoencoder_kl import AutoencoderKL
 

@@ -80,8 +80,11 @@ class Downsample(nn.Module):
         self.one_sided = padding == 0
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (b, c, h, w) to (b, c, h / 2, w / 2)."""
-        return self.conv(F.pad(x, (0, 1, 0, 1)) if self.one_sided else x)
+        """Map (b, c, h, w) to (b, c, h / 2, w / 2); a side of one pixel stays."""
+        if not self.one_sided:
+            return self.conv(x)
+        height, width = x.shape[-2:]
+        return self.conv(F.pad(x, (0, max(1, 3 - width), 0, max(1, 3 - height))))
 
 
 class Upsample(nn.Module):
@@ -210,7 +213,7 @@ class UNet2D(DenoisingModule):
         """Map x (b, in_channels, h, w) at timestep (b,) to (b, out_channels, h, w).
 
         `extras["class_labels"]` (b,), int64, says what to draw where the model has classes. Text (`context`, `pooled`)
-        has no part. Sides are at least 2^(levels - 1) pixels.
+        has no part.
         """
         emb = self._embed(timestep, x, extras)
         h = _hooked(self.conv_in(x), Place("input", 0), hooks)

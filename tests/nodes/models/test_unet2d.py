@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ from nodes.models.diffusers_folder import read_folder
 from nodes.models.loading import empty_module
 from nodes.models.networks.hooks import AttentionPlace, Hooks, Place
 from nodes.models.networks.layers import attend
-from nodes.models.pixel_folder import read_pixel_folder, unet2d_architecture
+from nodes.models.pixel_folder import pixel_parametrisation, read_pixel_folder, unet2d_architecture
 from nodes.models.pool import ModelPool
 from nodes.stable_diffusion.loaders import unet_loader
-from tests.nodes.pixel_models import CIFAR, FACES, TINY, PixelModel, make_pixel_model, tiny_like
+from tests.nodes.pixel_models import CIFAR, FACES, LINEAR, TINY, PixelModel, make_pixel_model, tiny_like
 
 NO_TEXT = torch.zeros(2, 1, 0)
 CASES: dict[str, dict[str, Any]] = {
@@ -131,15 +132,36 @@ def test_hooks_reach_every_block_and_attention(pool: ModelPool, tmp_path: Path) 
     assert all(attention.heads == 4 and not attention.cross for attention in attentions)
 
 
-def test_the_folder_says_schedule_and_classes(tmp_path: Path) -> None:
+def test_the_folder_says_the_classes(tmp_path: Path) -> None:
     names = ["red circle", "blue circle"]
     made = make_pixel_model(tmp_path / "named", {**TINY, "num_class_embeds": 3}, class_names=names)
     model = read_pixel_folder(made.folder)
-    assert model.parametrisation == Discrete(beta_schedule="linear", beta_start=0.0001, beta_end=0.02)
     assert model.class_names == tuple(names)
     assert model.architecture["classes"] == 3
-    (made.folder / "scheduler" / "scheduler_config.json").unlink()
-    assert read_pixel_folder(made.folder).parametrisation == model.parametrisation, "DDPM's own is taken"
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ({}, {}),
+        (
+            {"clip_sample": False, "variance_type": "fixed_large"},
+            {"clip_range": None, "variance_type": "fixed_large"},
+        ),
+        ({"clip_sample_range": 2.0, "prediction_type": "sample"}, {"clip_range": 2.0, "prediction": "x0"}),
+        ({"beta_schedule": "squaredcos_cap_v2"}, {"beta_schedule": "squaredcos_cap_v2"}),
+        (
+            {"_class_name": "DPMSolverMultistepScheduler", "num_train_timesteps": 50},
+            {"clip_range": None, "timesteps": 50},
+        ),
+    ],
+)
+def test_the_folder_says_the_schedule(tmp_path: Path, said: dict[str, Any], meant: dict[str, Any]) -> None:
+    base = Discrete(beta_schedule="linear", beta_start=0.0001, beta_end=0.02, clip_range=1.0)
+    (tmp_path / "scheduler_config.json").write_text(json.dumps({**LINEAR, **said}))
+    assert pixel_parametrisation(tmp_path, "folder") == replace(base, **meant)
+    (tmp_path / "scheduler_config.json").unlink()
+    assert pixel_parametrisation(tmp_path, "folder") == base, "DDPM's own"
 
 
 def changed(folder: Path, name: str, **changes: Any) -> None:
@@ -166,6 +188,8 @@ def changed(folder: Path, name: str, **changes: Any) -> None:
         ("config.json", {"_class_name": "UNet2DConditionModel"}, "is a UNet2DConditionModel"),
         ("model_index.json", {"class_names": ["a", "b"]}, "class names of folder do not fit"),
         ("scheduler_config.json", {"beta_schedule": "sigmoid"}, "beta schedule 'sigmoid'"),
+        ("scheduler_config.json", {"thresholding": True}, "dynamic thresholding"),
+        ("scheduler_config.json", {"variance_type": "learned"}, "the variance 'learned'"),
     ],
 )
 def test_what_it_cannot_be_is_refused(tmp_path: Path, file: str, changes: dict[str, Any], match: str) -> None:

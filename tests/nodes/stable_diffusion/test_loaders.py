@@ -97,8 +97,6 @@ def test_what_is_not_there_or_not_supported_is_refused(context: Any) -> None:
     assert caught.value.allowed == "m.safetensors"
     with pytest.raises(NodeError, match="text encoders for sd3"):
         clip_loader(ctx=context, clip_name="m.safetensors", type="sd3")
-    with pytest.raises(NodeError, match="work on pixels"):
-        vae_loader(ctx=context, vae_name="pixel_space")
     with pytest.raises(NodeError, match="there is no file"):
         diffusers_loader(ctx=context, model_path="none")
 
