@@ -17,7 +17,7 @@ from nodes.resize import MAX_SIZE, resize_mask
 from nodes.values import Area, Cond, Conditioning, Image, Latent, Mask, Vae
 
 Strength = Annotated[float, Range(0.0, 10.0, step=0.01)]
-Fraction = Annotated[float, Range(0, 1.0, step=0.01)]
+Fraction = Annotated[float, Range(0.0, 1.0, step=0.01)]
 Pixels = Annotated[int, Range(0, MAX_SIZE, step=8)]
 Percent = Annotated[float, Range(0.0, 1.0, step=0.001)]
 

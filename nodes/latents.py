@@ -132,7 +132,7 @@ def latent_composite_masked(
 def latent_blend(
     samples1: Latent,
     samples2: Latent,
-    blend_factor: Annotated[float, Range(0, 1, step=0.01)] = 0.5,
+    blend_factor: Annotated[float, Range(0.0, 1.0, step=0.01)] = 0.5,
 ) -> Latent:
     """Mixes two latents: `blend_factor` of the first and the rest of the second, resized to the first's size."""
     first = samples1.samples
