@@ -14,7 +14,7 @@ from nodegraph.node import Choice, Context, Forecast, NodeError, Range, Widget, 
 from nodes.forms import ConditioningForm, encoded, same
 from nodes.latents import PIXELS
 from nodes.resize import MAX_SIZE, resize_mask
-from nodes.values import Area, Cond, Conditioning, Image, Latent, Mask, Vae
+from nodes.values import AREA_UNIT, Area, Cond, Conditioning, Image, Latent, Mask, Vae
 
 Strength = Annotated[float, Range(0.0, 10.0, step=0.01)]
 Fraction = Annotated[float, Range(0.0, 1.0, step=0.01)]
@@ -118,7 +118,7 @@ def conditioning_set_area(
     strength: Strength = 1.0,
 ) -> Conditioning:
     """Limits a conditioning to width x height pixels of the picture, from (x, y) on."""
-    area = Area(height // PIXELS, width // PIXELS, y // PIXELS, x // PIXELS)
+    area = Area(height // AREA_UNIT, width // AREA_UNIT, y // AREA_UNIT, x // AREA_UNIT)
     return _each(conditioning, lambda entry: replace(entry, area=area, strength=strength, mask_bounds=False))
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from nodegraph.node import Choice, Many, Range, node
 from nodes import latent_forms as forms
 from nodes.forms import same
-from nodes.latents import PIXELS, fitted
+from nodes.latents import fitted
 from nodes.resize import resize_mask, to_batch
 from nodes.values import Latent
 
@@ -33,7 +33,7 @@ def latent_from_batch(
     if mask is not None and mask.shape[0] > 1:
         mask = to_batch(mask, max(count, mask.shape[0]))[part]
     places = tuple(range(count)) if samples.batch_index is None else samples.batch_index
-    return Latent(samples.samples[part], mask, places[part])
+    return replace(samples, samples=samples.samples[part], noise_mask=mask, batch_index=places[part])
 
 
 @node(
@@ -49,7 +49,8 @@ def repeat_latent_batch(samples: Latent, amount: Annotated[int, Range(1, 64)] = 
     if places is not None:
         step = max(places) - min(places) + 1
         places = tuple(place + copy * step for copy in range(amount) for place in places)
-    return Latent(to_batch(samples.samples, count * amount), mask, places)
+    repeated = to_batch(samples.samples, count * amount)
+    return replace(samples, samples=repeated, noise_mask=mask, batch_index=places)
 
 
 @node("LatentBatch", category="latent/batch", foresee=forms.joined)
@@ -113,7 +114,9 @@ def _split(run: list[Latent], size: int) -> list[Latent]:
         mask = None if masks is None else masks[part]
         if mask is not None and bool(mask.mean() == 1.0):
             mask = None
-        batches.append(Latent(samples[part], mask, tuple(places[part])))
+        batches.append(
+            replace(run[0], samples=samples[part], noise_mask=mask, batch_index=tuple(places[part]))
+        )
     return batches
 
 
@@ -123,12 +126,18 @@ def _joined_masks(run: list[Latent]) -> Tensor | None:
         return None
     masks = []
     for latent in run:
-        count, _, height, width = latent.samples.shape
+        count = latent.samples.shape[0]
         mask = latent.noise_mask
         if mask is None:
-            mask = torch.ones(count, 1, height * PIXELS, width * PIXELS)
+            mask = torch.ones(count, 1, *_pixels(latent))
         masks.append(to_batch(mask, count))
     if any(mask.shape[1:] != masks[0].shape[1:] for mask in masks):
-        height, width = run[0].samples.shape[-2:]
-        masks = [resize_mask(mask, width * PIXELS, height * PIXELS) for mask in masks]
+        height, width = _pixels(run[0])
+        masks = [resize_mask(mask, width, height) for mask in masks]
     return torch.cat(masks)
+
+
+def _pixels(latent: Latent) -> tuple[int, int]:
+    """Height and width of the latent's pictures."""
+    height, width = (round(side * latent.downscale) for side in latent.samples.shape[-2:])
+    return height, width

@@ -8,12 +8,18 @@ from nodegraph.node import Forecast
 from nodes.forms import LatentForm, mixed
 
 PIXELS = 8
-"""Pixels of the picture to one of the latent, in each direction."""
+"""Pixels of the picture to one of the latent, in each direction, where nothing else is said."""
 SMALLEST = 64
 """The least width and height, in pixels, that resizing and cropping give."""
 
 
-def size(rows: int, columns: int, width: int, height: int) -> tuple[int, int]:
+def cells(pixels: int, downscale: float) -> int:
+    """How many latent pixels, of `downscale` pixels each, lie within so many pixels."""
+    # What divides evenly but for rounding does.
+    return int(pixels / downscale + 1e-6)
+
+
+def size(rows: int, columns: int, width: int, height: int, downscale: float) -> tuple[int, int]:
     """(height, width) in latent pixels of a latent that is resized to a size in pixels, of which one may be 0."""
     if width == 0:
         height = max(SMALLEST, height)
@@ -21,12 +27,12 @@ def size(rows: int, columns: int, width: int, height: int) -> tuple[int, int]:
     elif height == 0:
         width = max(SMALLEST, width)
         height = round(rows * width / columns)
-    return max(SMALLEST, height) // PIXELS, max(SMALLEST, width) // PIXELS
+    return cells(max(SMALLEST, height), downscale), cells(max(SMALLEST, width), downscale)
 
 
-def start(side: int, at: int) -> int:
+def start(side: int, at: int, downscale: float) -> int:
     """Where a crop of a latent side begins that shall begin at pixel `at`: some of it is left in any case."""
-    return max(0, min(at // PIXELS, side - SMALLEST // PIXELS))
+    return max(0, min(cells(at, downscale), side - cells(SMALLEST, downscale)))
 
 
 def empty(width: object, height: object, batch_size: object) -> Forecast:
@@ -43,9 +49,9 @@ def upscaled(samples: object, width: object, height: object) -> Forecast:
     if wide is None or high is None:
         return _sized(samples, None, None)
     if wide and high:
-        return _sized(samples, *size(1, 1, wide, high))
+        return _sized(samples, *size(1, 1, wide, high, samples.downscale))
     if samples.height and samples.width:
-        return _sized(samples, *size(samples.height, samples.width, wide, high))
+        return _sized(samples, *size(samples.height, samples.width, wide, high, samples.downscale))
     return _sized(samples, None, None)
 
 
@@ -62,7 +68,8 @@ def cropped(samples: object, width: object, height: object, x: object, y: object
     """A part of the latent."""
     if not isinstance(samples, LatentForm):
         return Forecast()
-    return _sized(samples, _part(samples.height, height, y), _part(samples.width, width, x))
+    scale = samples.downscale
+    return _sized(samples, _part(samples.height, height, y, scale), _part(samples.width, width, x, scale))
 
 
 def turned(samples: object, rotation: object) -> Forecast:
@@ -109,11 +116,11 @@ def _sized(form: LatentForm, height: int | None, width: int | None) -> Forecast:
     return Forecast((replace(form, height=height, width=width),))
 
 
-def _part(side: int | None, length: object, at: object) -> int | None:
+def _part(side: int | None, length: object, at: object, downscale: float) -> int | None:
     wanted, first = _int(length), _int(at)
     if side is None or wanted is None or first is None:
         return None
-    return min(wanted // PIXELS, side - start(side, first))
+    return min(cells(wanted, downscale), side - start(side, first, downscale))
 
 
 def _int(number: object) -> int | None:

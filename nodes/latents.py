@@ -60,7 +60,7 @@ def latent_upscale(
     if width == 0 and height == 0:
         return samples
     rows, columns = samples.samples.shape[-2:]
-    rows, columns = forms.size(rows, columns, width, height)
+    rows, columns = forms.size(rows, columns, width, height, samples.downscale)
     return replace(samples, samples=resize(samples.samples, columns, rows, upscale_method, crop))
 
 
@@ -94,7 +94,7 @@ def latent_composite(
     `feather` fades the edges that lie inside `samples_to` over so many pixels. What sticks out is cut off.
     """
     target, source = samples_to.samples, samples_from.samples
-    left, top, fade = x // PIXELS, y // PIXELS, feather // PIXELS
+    left, top, fade = (forms.cells(pixels, samples_to.downscale) for pixels in (x, y, feather))
     rows, columns = target.shape[-2:]
     source = source[..., : max(0, rows - top), : max(0, columns - left)]
     height, width = source.shape[-2:]
@@ -120,8 +120,8 @@ def latent_composite_masked(
     pasted = paste(
         destination.samples,
         source.samples,
-        x // PIXELS,
-        y // PIXELS,
+        forms.cells(x, destination.downscale),
+        forms.cells(y, destination.downscale),
         None if mask is None else mask.values,
         stretch=resize_source,
     )
@@ -152,8 +152,10 @@ def latent_crop(
 ) -> Latent:
     """Cuts out width x height pixels at (x, y); at least 64x64 are left where the latent has so many."""
     rows, columns = samples.samples.shape[-2:]
-    left, top = forms.start(columns, x), forms.start(rows, y)
-    cut = samples.samples[..., top : top + height // PIXELS, left : left + width // PIXELS]
+    scale = samples.downscale
+    left, top = forms.start(columns, x, scale), forms.start(rows, y, scale)
+    bottom, right = top + forms.cells(height, scale), left + forms.cells(width, scale)
+    cut = samples.samples[..., top:bottom, left:right]
     return replace(samples, samples=cut)
 
 

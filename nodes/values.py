@@ -122,9 +122,13 @@ class Latent:
     downscale: float = 8
 
 
+AREA_UNIT = 8
+"""Pixels of the picture in which areas count."""
+
+
 @dataclass(frozen=True, slots=True)
 class Area:
-    """Where a conditioning applies: latent pixels (int), or fractions of the picture where `fraction` is set."""
+    """Where a conditioning applies: in units of 8 pixels (int), or fractions of the picture where `fraction` is set."""
 
     height: float
     width: float

@@ -16,7 +16,7 @@ from nodegraph.node import NodeError
 from nodes.diffusion.model_denoiser import Inputs
 from nodes.diffusion.parametrisation import Parametrisation
 from nodes.resize import to_batch
-from nodes.values import Area, Cond, Conditioning
+from nodes.values import AREA_UNIT, Area, Cond, Conditioning
 
 # Pixels of the latent over which an area fades in at its borders inside the picture.
 _FEATHER = 8
@@ -44,13 +44,14 @@ class Box:
             and other.x + other.width <= self.x + self.width
         )
 
-    def cut(self, height: int, width: int) -> Box:
-        """The part within a latent of that size. Raises NodeError where there is none."""
+    def cut(self, height: int, width: int, downscale: float) -> Box:
+        """The part within a latent of that size, of `downscale` pixels each. Raises NodeError where there is none."""
         if self.y >= height or self.x >= width:
             raise NodeError(
                 "the area of a conditioning lies outside the picture.",
-                found=f"an area that starts {self.x * 8} pixels from the left and {self.y * 8} from the top",
-                allowed=f"a start within {width * 8} by {height * 8} pixels",
+                found=f"an area that starts {round(self.x * downscale)} pixels from the left and "
+                f"{round(self.y * downscale)} from the top",
+                allowed=f"a start within {round(width * downscale)} by {round(height * downscale)} pixels",
                 hint="Move the area, or set it by percentage so that it follows the picture's size.",
             )
         return Box(min(self.height, height - self.y), min(self.width, width - self.x), self.y, self.x)
@@ -95,14 +96,15 @@ def prepare(
     latent: Tensor,
     parametrisation: Parametrisation,
     encode: Encode,
+    downscale: float = AREA_UNIT,
 ) -> dict[str, tuple[Entry, ...]]:
-    """Make the conditionings of each role ready for sampling a batch shaped as `latent`.
+    """Make the conditionings of each role ready for sampling a batch shaped as `latent`, of `downscale` pixels each.
 
     Each area of one role gets a counterpart of the same area in every other role that covers it, so that
     guidance compares like with like. Raises NodeError for an area outside the picture.
     """
     placed = {
-        role: [_place(cond, encode(cond), latent) for cond in conditioning.entries]
+        role: [_place(cond, encode(cond), latent, downscale) for cond in conditioning.entries]
         for role, conditioning in conditionings.items()
     }
     for role, items in placed.items():
@@ -111,7 +113,8 @@ def prepare(
                 if other != role:
                     others.extend(_counterpart(item, others))
     return {
-        role: tuple(_entry(item, latent, parametrisation) for item in items) for role, items in placed.items()
+        role: tuple(_entry(item, latent, parametrisation, downscale) for item in items)
+        for role, items in placed.items()
     }
 
 
@@ -128,9 +131,9 @@ def encode_inputs(cond: Cond, batch: int, device: torch.device, dtype: torch.dty
     )
 
 
-def _place(cond: Cond, inputs: Inputs, latent: Tensor) -> _Placed:
+def _place(cond: Cond, inputs: Inputs, latent: Tensor, downscale: float) -> _Placed:
     height, width = latent.shape[-2:]
-    box = None if cond.area is None else _box(cond.area, height, width)
+    box = None if cond.area is None else _box(cond.area, height, width, AREA_UNIT / downscale)
     if cond.mask is None:
         return _Placed(cond, inputs, box, None)
     mask = cond.mask.reshape(-1, 1, *cond.mask.shape[-2:]).to(latent.device, torch.float32)
@@ -141,7 +144,7 @@ def _place(cond: Cond, inputs: Inputs, latent: Tensor) -> _Placed:
     return _Placed(cond, inputs, box, mask)
 
 
-def _box(area: Area, height: int, width: int) -> Box:
+def _box(area: Area, height: int, width: int, scale: float) -> Box:
     if area.fraction:
         return Box(
             max(1, round(area.height * height)),
@@ -149,7 +152,12 @@ def _box(area: Area, height: int, width: int) -> Box:
             round(area.y * height),
             round(area.x * width),
         )
-    return Box(int(area.height), int(area.width), int(area.y), int(area.x))
+    return Box(
+        max(1, round(area.height * scale)),
+        max(1, round(area.width * scale)),
+        round(area.y * scale),
+        round(area.x * scale),
+    )
 
 
 def _bounds(mask: Tensor) -> Box:
@@ -178,9 +186,9 @@ def _counterpart(item: _Placed, others: Sequence[_Placed]) -> list[_Placed]:
     return [replace(item, inputs=smallest.inputs)]
 
 
-def _entry(item: _Placed, latent: Tensor, parametrisation: Parametrisation) -> Entry:
+def _entry(item: _Placed, latent: Tensor, parametrisation: Parametrisation, downscale: float) -> Entry:
     height, width = latent.shape[-2:]
-    box = None if item.box is None else item.box.cut(height, width)
+    box = None if item.box is None else item.box.cut(height, width, downscale)
     weight: float | Tensor = item.cond.strength
     if item.mask is not None:
         mask = item.mask if box is None else box.of(item.mask)

@@ -203,11 +203,12 @@ def _guide(
         )
         return inputs if concat is None else replace(inputs, concat=concat.to(network.dtype))
 
-    entries = prepare(dict(guider.conditionings), start, model.parametrisation, encode)
+    pixels = model.latent_format.downscale
+    entries = prepare(dict(guider.conditionings), start, model.parametrisation, encode, pixels)
     for patch in model.patches:
         for name, value in patch.inputs:
             if patch.kind == "guidance" and isinstance(value, Conditioning):
-                alone = prepare({name: value}, start, model.parametrisation, encode)
+                alone = prepare({name: value}, start, model.parametrisation, encode, pixels)
                 entries[f"{patch.name}.{name}"] = alone[name]
     handed_on = tuple(patch for patch in model.patches if patch.kind in ("attention", "block", "wrapper"))
     denoiser = ModelDenoiser(network, model.parametrisation, handed_on)

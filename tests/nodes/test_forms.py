@@ -40,7 +40,8 @@ def form_of(given: Any) -> Any:
     """A value's form; what is no value of a link stays as it is."""
     if isinstance(given, Latent):
         batch, channels, height, width = given.samples.shape
-        return LatentForm(batch, channels, height, width, "some", empty=not given.samples.any())
+        empty = not given.samples.any()
+        return LatentForm(batch, channels, height, width, "some", empty, given.downscale)
     if isinstance(given, Image):
         return ImageForm(*given.pixels.shape)
     if isinstance(given, Conditioning):
@@ -76,10 +77,10 @@ LATENTS: list[tuple[Callable[..., Any], dict[str, Any]]] = [
 def test_a_changed_latent_has_the_form_that_was_said(
     function: Callable[..., Any], inputs: dict[str, Any]
 ) -> None:
-    samples = Latent(SAMPLES)
-    assert foreseen(function, samples=form_of(samples), **inputs) == form_of(
-        function(samples=samples, **inputs)
-    )
+    for downscale in (8, 1, 128 / 3):
+        samples = Latent(SAMPLES, downscale=downscale)
+        made = form_of(function(samples=samples, **inputs))
+        assert foreseen(function, samples=form_of(samples), **inputs) == made
     assert foreseen(function, samples=UNKNOWN, **inputs) is UNKNOWN
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from nodegraph.node import NodeError
+from nodes.conditioning import conditioning_combine, conditioning_set_area
 from nodes.diffusion.parametrisation import Discrete
 from nodes.diffusion.sampling import fit_channels
 from nodes.diffusion.sampling import sample as drive
@@ -147,6 +148,18 @@ def unclipped(model: Model) -> Model:
     """The same model whose estimates may take any value."""
     assert isinstance(model.parametrisation, Discrete) and model.parametrisation.clip_range == 1.0
     return replace(model, parametrisation=replace(model.parametrisation, clip_range=None))
+
+
+def test_an_area_is_in_pixels_of_the_picture(context: Any) -> None:
+    model, latent = load(context, "classes"), empty_pixel_latent(16, 16)
+    here, everywhere = (class_conditioning(model=model, class_name=name) for name in ("red star", "3"))
+    part = conditioning_set_area(here, width=64, height=64, x=8, y=0)
+    both = conditioning_combine(part, everywhere)
+    options: dict[str, Any] = {"steps": 1, "scheduler": "simple"}
+    mixed, plain = (sample(context, model, item, latent, **options).samples for item in (both, everywhere))
+    # The x0 of the rest of the picture is its own: only attention carries further, and areas are evaluated apart.
+    assert torch.allclose(mixed[..., :8], plain[..., :8], atol=1e-5)
+    assert not torch.allclose(mixed[..., 8:], plain[..., 8:], atol=1e-3)
 
 
 def test_what_does_not_go_together_is_refused(context: Any) -> None:
