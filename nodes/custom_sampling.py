@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Annotated, NamedTuple
 
 from nodegraph.node import UNKNOWN, Choice, Context, Forecast, NodeError, Range, node
-from nodes.diffusion import schedules
+from nodes.diffusion import levels, schedules
 from nodes.diffusion.sampling import add_noise as noised
 from nodes.diffusion.sampling import draw_noise
 from nodes.forms import GuiderForm, LatentForm, check_conditionings, sampled
@@ -89,7 +89,7 @@ def sampler_custom(
     """Denoises a latent with a given sampler over given noise levels, by classifier-free guidance."""
     guider = cfg_guider(model, positive, negative, cfg)
     drawn = noise_seed if add_noise else None
-    return SampledPair(*run_guider(ctx, guider, drawn, noise_seed, sampler, sigmas.values, latent_image))
+    return SampledPair(*run_guider(ctx, guider, drawn, noise_seed, sampler, sigmas, latent_image))
 
 
 @node("SamplerCustomAdvanced", category="sampling/custom_sampling", lane="device", foresee=_foresee_guided)
@@ -98,7 +98,7 @@ def sampler_custom_advanced(
 ) -> SampledPair:
     """Denoises a latent with given noise, guider and sampler over given noise levels."""
     seed = 0 if noise.seed is None else noise.seed
-    return SampledPair(*run_guider(ctx, guider, noise.seed, seed, sampler, sigmas.values, latent_image))
+    return SampledPair(*run_guider(ctx, guider, noise.seed, seed, sampler, sigmas, latent_image))
 
 
 @node("BasicScheduler", category=SCHEDULERS)
@@ -106,7 +106,7 @@ def basic_scheduler(
     *, model: Model, scheduler: SchedulerName, steps: Steps = 20, denoise: Share = 1.0
 ) -> Sigmas:
     """The noise levels of a named schedule for a model; below 1, `denoise` leaves the last part of a longer one."""
-    return Sigmas(schedules.partial_sigmas(scheduler, steps, denoise, model.parametrisation))
+    return schedules.partial_sigmas(scheduler, steps, denoise, model.parametrisation)
 
 
 @node("KarrasScheduler", category=SCHEDULERS)
@@ -197,21 +197,19 @@ def align_your_steps_scheduler(
 @node("SplitSigmas", category=SIGMAS)
 def split_sigmas(*, sigmas: Sigmas, step: Annotated[int, Range(0, 10000)] = 0) -> SplitPair:
     """Noise levels up to and from a step; both parts hold the level where they meet."""
-    high, low = schedules.split(sigmas.values, step)
-    return SplitPair(Sigmas(high), Sigmas(low))
+    return SplitPair(*levels.split(sigmas, step))
 
 
 @node("SplitSigmasDenoise", category=SIGMAS)
 def split_sigmas_denoise(*, sigmas: Sigmas, denoise: Share = 1.0) -> SplitPair:
     """Noise levels before and within the last share `denoise` of the steps."""
-    high, low = schedules.split_denoise(sigmas.values, denoise)
-    return SplitPair(Sigmas(high), Sigmas(low))
+    return SplitPair(*levels.split_denoise(sigmas, denoise))
 
 
 @node("FlipSigmas", category=SIGMAS)
 def flip_sigmas(*, sigmas: Sigmas) -> Sigmas:
     """Noise levels in reverse, to find the noise that a latent comes from; a first level of 0 becomes 0.0001."""
-    return Sigmas(schedules.flip(sigmas.values))
+    return levels.flip(sigmas)
 
 
 @node("SetFirstSigma", category=SIGMAS)
@@ -221,7 +219,7 @@ def set_first_sigma(
     """Noise levels with the first replaced."""
     if len(sigmas.values) == 0:
         raise NodeError("there is no first noise level to replace: the schedule is empty.", input="sigmas")
-    return Sigmas(schedules.set_first(sigmas.values, sigma))
+    return levels.set_first(sigmas, sigma)
 
 
 @node("BasicGuider", category=GUIDERS, foresee=_foresee_guider)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from torch import Tensor
-
 from nodegraph.node import Choice, Context, Forecast, Range, Widget, node
 from nodes.diffusion.denoiser import OnStep, Step
 from nodes.diffusion.samplers import SAMPLERS
 from nodes.diffusion.sampling import StepPreview, draw_noise, fit_channels, sample, sampled_levels
 from nodes.diffusion.schedules import SCHEDULES
 from nodes.forms import sampled
-from nodes.values import Conditioning, Guider, Latent, Model, Sampler
+from nodes.values import Conditioning, Guider, Latent, Model, Sampler, Sigmas
 
 Seed = Annotated[int, Range(0, 2**64 - 1), Widget(control_after_generate=True)]
 Steps = Annotated[int, Range(1, 10000)]
@@ -109,7 +107,7 @@ def run_guider(
     noise_seed: int | None,
     seed: int,
     sampler: Sampler,
-    sigmas: Tensor,
+    sigmas: Sigmas,
     latent: Latent,
 ) -> tuple[Latent, Latent]:
     """Sample with the session's network of the guider's model, reporting each step.
@@ -118,7 +116,7 @@ def run_guider(
     latent at the last noise level, and the last estimate of the clean latent.
     """
     latent = fit_channels(latent, guider.model)
-    if len(sigmas) == 0:
+    if len(sigmas.values) == 0:
         return latent, latent
     from nodes.models.pool import ModelPool
 

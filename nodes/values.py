@@ -298,6 +298,14 @@ class Sigmas:
     """A noise schedule: values (steps + 1,), float32 on the CPU, usually falling to 0."""
 
     values: Tensor
+    times: Tensor | None = None
+    """(steps + 1,), float32: what the network is told at each level; NaN, or None for all, where its time follows from
+    sigma."""
+    from_noise: bool = False
+    """The first level counts as pure noise of the total variance, as the largest level of a model always does."""
+    to_clean: bool = False
+    """The last level, above 0, counts as clean: its step adds no noise, and what arrives is scaled down by
+    1 / sqrt(1 + sigma^2)."""
 
 
 @value("NOISE")

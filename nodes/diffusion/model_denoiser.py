@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from nodes.diffusion.levels import time_at
 from nodes.diffusion.parametrisation import Parametrisation
 from nodes.values import LatentFormat, Patch
 
@@ -98,7 +99,7 @@ class ModelDenoiser:
         """Return x0, shaped as `x` (batch, channels, height, width), float32; `inputs` has x's batch size."""
         # The timestep is filled on the device from a host number: no copy, no synchronisation.
         timestep = torch.full(
-            (x.shape[0],), self.parametrisation.timestep(sigma), dtype=torch.float32, device=x.device
+            (x.shape[0],), time_at(sigma, self.parametrisation), dtype=torch.float32, device=x.device
         )
         scaled = self.parametrisation.scale_input(x, sigma).to(self.network.dtype)
         output = self.network(

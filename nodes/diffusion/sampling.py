@@ -15,6 +15,7 @@ from nodes.diffusion.conditioning import encode_inputs, prepare
 from nodes.diffusion.denoiser import Denoiser, OnStep, Step
 from nodes.diffusion.guidance import GUIDANCE_PATCHES, Guidance, GuidanceHook, Guide, MakeHook, MakeRoom
 from nodes.diffusion.inpainting import Masked, concat_channels, fit_mask
+from nodes.diffusion.levels import end_at, levels_of, part
 from nodes.diffusion.model_denoiser import Inputs, ModelDenoiser, Network, into_network, out_of_network
 from nodes.diffusion.noise import initial_noise
 from nodes.diffusion.parametrisation import Parametrisation
@@ -22,7 +23,7 @@ from nodes.diffusion.reads import blank_extras, check_reads, reads
 from nodes.diffusion.samplers import SAMPLERS, run
 from nodes.diffusion.schedules import ksampler_sigmas
 from nodes.pairing import empty_side, wrong_latent
-from nodes.values import Cond, Conditioning, Guider, Latent, LatentFormat, Model, Sampler
+from nodes.values import Cond, Conditioning, Guider, Latent, LatentFormat, Model, Sampler, Sigmas
 
 _HIGHEST_SEED = 2**64 - 1
 
@@ -41,7 +42,7 @@ def sample(
     noise: Tensor,
     seed: int,
     sampler: Sampler,
-    sigmas: Tensor,
+    sigmas: Sigmas,
     latent: Latent,
     on_step: OnStep | None = None,
     make_room: MakeRoom | None = None,
@@ -58,7 +59,7 @@ def sample(
     """
     model = guider.model
     latent = fit_channels(latent, model)
-    if len(sigmas) == 0:
+    if len(sigmas.values) == 0:
         return latent, latent
     check_reads(guider)
     with torch.no_grad():
@@ -79,10 +80,10 @@ def sample(
             if on_step is not None:
                 on_step(step)
 
-        levels = sigmas.to("cpu", torch.float32)
+        levels = levels_of(sigmas)
         parametrisation = model.parametrisation
-        first = float(levels[0])
-        x = parametrisation.noise_scaling(first, noise, start, starts_at_top(first, parametrisation))
+        from_noise = sigmas.from_noise or starts_at_top(levels[0], parametrisation)
+        x = parametrisation.noise_scaling(levels[0], noise, start, from_noise)
         x = run(
             sampler.name,
             denoise,
@@ -92,7 +93,9 @@ def sample(
             on_step=step_done,
             options={name: option for name, option in sampler.options if option is not None},
         )
-        x = parametrisation.inverse_noise_scaling(float(levels[-1]), x)
+        x = parametrisation.inverse_noise_scaling(levels[-1], x)
+        if levels[-1].clean and len(levels) > 1:
+            x = x / math.sqrt(1.0 + levels[-1] ** 2)
         done = _on_link(x, latent, model)
         return done, _on_link(last[0], latent, model) if last else done
 
@@ -128,18 +131,17 @@ def sampled_levels(
     start_at_step: int = 0,
     end_at_step: int | None = None,
     leave_noise: bool = False,
-) -> Tensor:
-    """Return the noise levels that a KSampler visits: (steps taken + 1,), or none where there is nothing to sample.
+) -> Sigmas:
+    """Return the schedule that a KSampler follows: (steps taken + 1,) levels, or none where there is nothing to sample.
 
     `start_at_step` and `end_at_step` cut the schedule; a cut end goes down to 0 all the same unless
     `leave_noise` is set.
     """
-    levels = ksampler_sigmas(sampler, scheduler, steps, denoise, model.parametrisation)
-    if end_at_step is not None and end_at_step < len(levels) - 1:
-        levels = levels[: end_at_step + 1].clone()
-        if not leave_noise:
-            levels[-1] = 0.0
-    return levels[start_at_step:] if start_at_step < len(levels) - 1 else levels[:0]
+    schedule = ksampler_sigmas(sampler, scheduler, steps, denoise, model.parametrisation)
+    if end_at_step is not None:
+        schedule = end_at(schedule, end_at_step, leave_noise)
+    count = len(schedule.values)
+    return part(schedule, start_at_step, count) if start_at_step < count - 1 else part(schedule, 0, 0)
 
 
 def add_noise(model: Model, noise: Tensor, sigmas: Tensor, latent: Latent) -> Latent:

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from nodegraph.node import NodeError
+from nodes.diffusion.levels import last_steps, without_penultimate
 from nodes.diffusion.parametrisation import Parametrisation
+from nodes.values import Sigmas
 
 Schedule = Callable[[int, Parametrisation], Tensor]
 
@@ -66,34 +68,37 @@ def sigmas(scheduler: str, steps: int, parametrisation: Parametrisation) -> Tens
 
 def ksampler_sigmas(
     sampler: str, scheduler: str, steps: int, denoise: float, parametrisation: Parametrisation
-) -> Tensor:
-    """Return the noise levels that a KSampler node uses: the last `steps` of a schedule of `steps / denoise`.
+) -> Sigmas:
+    """Return the schedule that a KSampler node uses: the last `steps` of one of `steps / denoise`.
 
     Empty where `denoise` is 0. Raises ValueError for an unknown scheduler.
     """
     if denoise > 0.9999:
         return _laid_out(sampler, scheduler, steps, parametrisation)
     if denoise <= 0.0:
-        return torch.empty(0)
-    return _laid_out(sampler, scheduler, int(steps / denoise), parametrisation)[-(steps + 1) :]
+        return Sigmas(torch.empty(0))
+    return last_steps(_laid_out(sampler, scheduler, int(steps / denoise), parametrisation), steps)
 
 
-def _laid_out(sampler: str, scheduler: str, steps: int, parametrisation: Parametrisation) -> Tensor:
+def _laid_out(sampler: str, scheduler: str, steps: int, parametrisation: Parametrisation) -> Sigmas:
     if sampler not in PENULTIMATE_DROPPED:
-        return sigmas(scheduler, steps, parametrisation)
-    levels = sigmas(scheduler, steps + 1, parametrisation)
-    return torch.cat([levels[:-2], levels[-1:]])
+        return _named(scheduler, steps, parametrisation)
+    return without_penultimate(_named(scheduler, steps + 1, parametrisation))
 
 
-def partial_sigmas(scheduler: str, steps: int, denoise: float, parametrisation: Parametrisation) -> Tensor:
-    """Return the last `steps` + 1 levels of a schedule of `steps / denoise` steps, whatever the sampler.
+def _named(scheduler: str, steps: int, parametrisation: Parametrisation) -> Sigmas:
+    return Sigmas(sigmas(scheduler, steps, parametrisation))
+
+
+def partial_sigmas(scheduler: str, steps: int, denoise: float, parametrisation: Parametrisation) -> Sigmas:
+    """Return the last `steps` of a schedule of `steps / denoise` steps, whatever the sampler.
 
     Empty where `denoise` is 0. Raises ValueError for an unknown scheduler.
     """
     if denoise <= 0.0:
-        return torch.empty(0)
+        return Sigmas(torch.empty(0))
     total = int(steps / denoise) if denoise < 1.0 else steps
-    return sigmas(scheduler, total, parametrisation)[-(steps + 1) :]
+    return last_steps(_named(scheduler, total, parametrisation), steps)
 
 
 def simple(steps: int, parametrisation: Parametrisation) -> Tensor:
@@ -240,32 +245,6 @@ def sd_turbo(steps: int, denoise: float, parametrisation: Parametrisation) -> Te
     skipped = 10 - int(10 * denoise)
     times = [float(100 * place - 1) for place in range(10, 0, -1)][skipped : skipped + steps]
     return _ending_in_zero(torch.tensor([parametrisation.sigma(time) for time in times]))
-
-
-def split(levels: Tensor, step: int) -> tuple[Tensor, Tensor]:
-    """Return the levels up to and from `step`, which both parts hold."""
-    return levels[: step + 1], levels[step:]
-
-
-def split_denoise(levels: Tensor, denoise: float) -> tuple[Tensor, Tensor]:
-    """Return the levels before and within the last share `denoise` of the steps."""
-    kept = round(max(len(levels) - 1, 0) * denoise)
-    return levels[:-kept] if kept else levels[:0], levels[-(kept + 1) :]
-
-
-def flip(levels: Tensor) -> Tensor:
-    """Return the levels in reverse, for unsampling; a first level of 0 becomes 0.0001."""
-    flipped = levels.flip(0)
-    if len(flipped) and float(flipped[0]) == 0.0:
-        flipped[0] = 0.0001
-    return flipped
-
-
-def set_first(levels: Tensor, sigma: float) -> Tensor:
-    """Return the levels with the first replaced by `sigma`."""
-    changed = levels.clone()
-    changed[0] = sigma
-    return changed
 
 
 def _time_range(parametrisation: Parametrisation) -> tuple[float, float]:

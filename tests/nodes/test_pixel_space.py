@@ -24,7 +24,7 @@ from nodes.pixel_space import (
 from nodes.sampling import ksampler
 from nodes.stable_diffusion.loaders import diffusers_loader, vae_loader
 from nodes.stable_diffusion.vae import vae_decode, vae_encode, vae_encode_for_inpaint
-from nodes.values import Cond, Conditioning, Guider, Image, Latent, Mask, Model, Sampler
+from nodes.values import Cond, Conditioning, Guider, Image, Latent, Mask, Model, Sampler, Sigmas
 from tests.nodes.diffusion.toy_network import ToyNetwork
 from tests.nodes.diffusion.toy_network import model as latent_model
 from tests.nodes.pixel_models import TINY, make_pixel_model
@@ -205,8 +205,9 @@ def test_a_class_is_nothing_to_a_model_that_reads_text() -> None:
         Guider("basic", latent_model(), (("positive", empty_conditioning()),)),
         empty_pixel_latent(8, 8),
     )
+    levels = Sigmas(torch.tensor([1.0, 0.0]))
     with pytest.raises(NodeError, match="reads encodings 16 numbers wide"):
-        drive(ToyNetwork(), guider, latent.samples, 1, Sampler("euler"), torch.tensor([1.0, 0.0]), latent)
+        drive(ToyNetwork(), guider, latent.samples, 1, Sampler("euler"), levels, latent)
 
 
 def test_pictures_of_latents_are_not_pixels(context: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from nodes.diffusion.denoiser import Denoiser, OnStep, Step
+from nodes.diffusion.levels import apart, quiet_on_the_last_step
 from nodes.diffusion.noise import StepNoise, brownian_noise, step_noise
 from nodes.diffusion.samplers.ddim import ddim
 from nodes.diffusion.samplers.dpm_solver import dpm_adaptive, dpm_fast
@@ -114,6 +115,25 @@ _SPECS = (
 SAMPLERS: Mapping[str, SamplerSpec] = MappingProxyType({spec.name: spec for spec in _SPECS})
 """The samplers of the KSampler nodes, in the order of their `sampler_name` choices."""
 
+_REPEATING = frozenset(
+    {
+        "euler",
+        "euler_cfg_pp",
+        "euler_ancestral",
+        "euler_ancestral_cfg_pp",
+        "heun",
+        "dpm_2",
+        "dpm_2_ancestral",
+        "dpmpp_2s_ancestral",
+        "dpmpp_2s_ancestral_cfg_pp",
+        "ddpm",
+        "lcm",
+        "lcm_upscale",
+        "ddim",
+    }
+)
+"""Samplers for which a step between equal levels is one like others; the rest divide by a step's width."""
+
 _LCM_UPSCALE = SamplerSpec("lcm_upscale", lcm_upscale, "continued")
 
 
@@ -133,7 +153,7 @@ def run(
     name: str,
     denoise: Denoiser,
     x: Tensor,
-    sigmas: Tensor,
+    sigmas: Tensor | Sequence[float],
     *,
     seed: int | None,
     on_step: OnStep | None = None,
@@ -141,9 +161,9 @@ def run(
 ) -> Tensor:
     """Sample with the sampler called `name` from the noisy latent `x` at `sigmas[0]` down to `sigmas[-1]`.
 
-    `sigmas` is one-dimensional; fewer than two levels return `x`. `seed` (0 to 2^64 - 1, or None for chance) is
-    that of the step noise. `options` are the sampler's own. Returns a latent shaped as `x`, from
-    lcm_upscale a larger one.
+    `sigmas` is one-dimensional, numbers or levels that carry their times; fewer than two return `x`. `seed`
+    (0 to 2^64 - 1, or None for chance) is that of the step noise. `options` are the sampler's own. Returns a latent
+    shaped as `x`, from lcm_upscale a larger one.
 
     Raises ValueError for an unknown sampler, option or option value, and whatever `on_step` raises.
     """
@@ -152,15 +172,17 @@ def run(
     if unknown:
         known = ", ".join(sorted(spec.options)) or "none"
         raise ValueError(f"the sampler {name} has no option {', '.join(unknown)}; it has {known}.")
-    levels = sigmas.tolist()
+    levels: Sequence[float] = sigmas.tolist() if isinstance(sigmas, Tensor) else sigmas
+    if name not in _REPEATING:
+        levels = apart(levels)
     if len(levels) < 2:
         return x
     with torch.no_grad():
-        noise = _noise(spec.noise, x, levels, seed)
+        noise = quiet_on_the_last_step(_noise(spec.noise, x, levels, seed), levels)
         return spec.function(denoise, x, levels, noise, on_step or _ignore, **options)
 
 
-def _noise(kind: NoiseKind, x: Tensor, levels: list[float], seed: int | None) -> StepNoise:
+def _noise(kind: NoiseKind, x: Tensor, levels: Sequence[float], seed: int | None) -> StepNoise:
     if kind in ("brownian", "brownian_device"):
         return brownian_noise(x, levels, seed, on_cpu=kind == "brownian")
     return step_noise(x, seed, continued=kind == "continued")

@@ -22,13 +22,15 @@ def ddpm(denoise: Denoiser, x: Tensor, sigmas: Sequence[float], noise: StepNoise
     fixed_large = denoise.parametrisation.variance_type == "fixed_large"
     for index, sigma, sigma_next in intervals(sigmas):
         x0 = evaluate(denoise, x, sigmas, index, on_step)
-        alpha_bar, alpha_bar_next = 1 / (scalar(sigma) ** 2 + 1), 1 / (scalar(sigma_next) ** 2 + 1)
+        if sigma_next == 0.0:
+            x = x0
+            continue
+        alpha_bar, alpha_bar_next = scalar(1 / (sigma**2 + 1)), scalar(1 / (sigma_next**2 + 1))
         alpha = alpha_bar / alpha_bar_next
         eps = derivative(x, sigma, x0) * (1 - alpha) / (1 - alpha_bar).sqrt()
         x = (x / (1 + scalar(sigma) ** 2).sqrt() - eps) * (1 / alpha).sqrt()
-        if sigma_next > 0.0:
-            variance = 1 - alpha if fixed_large else (1 - alpha) * (1 - alpha_bar_next) / (1 - alpha_bar)
-            x = (x + noise(sigma, sigma_next) * variance.sqrt()) * (1 + scalar(sigma_next) ** 2).sqrt()
+        variance = 1 - alpha if fixed_large else (1 - alpha) * (1 - alpha_bar_next) / (1 - alpha_bar)
+        x = (x + noise(sigma, sigma_next) * variance.sqrt()) * (1 + scalar(sigma_next) ** 2).sqrt()
     return x
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nodes.diffusion.denoiser import Denoiser, OnStep
+from nodes.diffusion.levels import is_clean
 from nodes.diffusion.noise import StepNoise
 from nodes.diffusion.samplers.steps import evaluate, half_log_snr, root, signal_scale, within_snr_range
 
@@ -83,7 +84,8 @@ def sa_solver(
             up = sigma_next * root(-math.expm1(-2.0 * tau**2 * width)) * s_noise
             added = noise(sigma, sigma_next) * up
             predicted = predicted + added
-    return x
+    # A last level above 0 has no evaluation to correct by; where noise ends there, the prediction is the outcome.
+    return predicted if is_clean(sigmas[-1]) else x
 
 
 def sa_solver_pece(

@@ -63,6 +63,7 @@ class _Level:
     """The coefficients of the variance-preserving process at a noise level, as float32 scalars on the CPU."""
 
     def __init__(self, sigma: float) -> None:
+        self.given = sigma
         self.sigma = torch.tensor(sigma, dtype=torch.float32)
         log_alpha = 0.5 * torch.log(1 / (self.sigma * self.sigma + 1))
         self.alpha = torch.exp(log_alpha)
@@ -134,7 +135,7 @@ class _Step:
 
 
 def _x0(denoise: Denoiser, x: Tensor, level: _Level) -> Tensor:
-    sigma = float(level.sigma)
+    sigma = level.given
     x_unscaled = x * float(torch.sqrt(level.sigma**2 + 1.0))
     eps = (x_unscaled - denoise(x_unscaled, sigma)) / sigma
     return (x - eps * float(level.std)) / float(level.alpha)

@@ -76,7 +76,7 @@ def sample_pictures(
             encoded = networks.text(tokens([*part, ""]).to(device)).last_hidden_state
             empty = encoded[-1:].expand(len(part), -1, -1)
             denoise = Guided(networks, parametrisation, encoded[:-1], empty, cfg)
-            sigmas = schedules.ksampler_sigmas(sampler, scheduler, steps, 1.0, parametrisation)
+            sigmas = schedules.ksampler_sigmas(sampler, scheduler, steps, 1.0, parametrisation).values
             noise = torch.randn(len(part), 4, size[1], size[0], generator=generator).to(device)
             x = parametrisation.noise_scaling(
                 float(sigmas[0]), noise, torch.zeros_like(noise), max_denoise=True

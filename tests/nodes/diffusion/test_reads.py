@@ -15,7 +15,7 @@ from nodes.diffusion.parametrisation import Discrete
 from nodes.diffusion.reads import check_reads, reads
 from nodes.diffusion.sampling import draw_noise, sample
 from nodes.diffusion.schedules import sigmas
-from nodes.values import Architecture, Area, Cond, Conditioning, Guider, Latent, Sampler
+from nodes.values import Architecture, Area, Cond, Conditioning, Guider, Latent, Sampler, Sigmas
 from tests.nodes.diffusion.toy_network import WIDTH, ConstantNetwork, cfg_guider, constant, model, together
 
 X0 = Discrete(prediction="x0")
@@ -54,7 +54,8 @@ def guider(architecture: Architecture, positive: Conditioning, negative: Conditi
 
 def run(given: Guider, size: int = 12) -> Recording:
     network, latent = Recording(), Latent(torch.zeros(2, 4, size, size))
-    sample(network, given, draw_noise(latent, 1), 1, Sampler("euler"), sigmas("normal", 1, X0), latent)
+    levels = Sigmas(sigmas("normal", 1, X0))
+    sample(network, given, draw_noise(latent, 1), 1, Sampler("euler"), levels, latent)
     return network
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from nodes.diffusion.guidance import Hook, Moment
 from nodes.diffusion.parametrisation import Discrete, Flow
 from nodes.diffusion.sampling import add_noise, draw_noise, fit_channels, sample, sampled_levels
 from nodes.diffusion.schedules import sigmas
-from nodes.values import Guider, Latent, Patch, Sampler
+from nodes.values import Guider, Latent, Patch, Sampler, Sigmas
 from tests.nodes.diffusion.toy_network import (
     ConstantNetwork,
     ToyNetwork,
@@ -34,7 +35,7 @@ def guider(scale: float = 2.0, patches: tuple[Patch, ...] = ()) -> Guider:
 
 def test_constant_estimate_is_reached_in_link_units() -> None:
     steps: list[Step] = []
-    levels = sigmas("normal", 5, X0)
+    levels = Sigmas(sigmas("normal", 5, X0))
     noise = draw_noise(EMPTY, 1)
     found, x0 = sample(ConstantNetwork(), guider(), noise, 1, EULER, levels, EMPTY, steps.append)
     assert torch.allclose(found.samples, torch.full((2, 4, 8, 8), 3.0 / 0.18215))
@@ -49,14 +50,14 @@ def test_first_noise_is_scaled_up_only_at_the_top_of_the_schedule() -> None:
         (top * 0.999, top * 0.999),
         (2 * top, (1 + 4 * top**2) ** 0.5),
     ):
-        found, x0 = sample(ConstantNetwork(), guider(), noise, 1, EULER, torch.tensor([level]), EMPTY)
+        found, x0 = sample(ConstantNetwork(), guider(), noise, 1, EULER, Sigmas(torch.tensor([level])), EMPTY)
         assert torch.allclose(found.samples, noise * scale / 0.18215, rtol=1e-5)
         assert torch.equal(x0.samples, found.samples), "no step was taken"
 
 
 def test_empty_schedule_returns_the_latent_and_calls_nothing() -> None:
     network, latent = ConstantNetwork(), Latent(torch.randn(1, 4, 8, 8))
-    found, x0 = sample(network, guider(), draw_noise(latent, 1), 1, EULER, torch.empty(0), latent)
+    found, x0 = sample(network, guider(), draw_noise(latent, 1), 1, EULER, Sigmas(torch.empty(0)), latent)
     assert found.samples is latent.samples and x0.samples is latent.samples and not network.calls
 
 
@@ -65,7 +66,7 @@ def test_part_outside_the_noise_mask_is_kept() -> None:
     mask[..., :32] = 1.0
     latent = Latent(torch.randn(2, 4, 8, 8), mask)
     found, _ = sample(
-        ConstantNetwork(), guider(), draw_noise(latent, 1), 1, EULER, sigmas("normal", 4, X0), latent
+        ConstantNetwork(), guider(), draw_noise(latent, 1), 1, EULER, Sigmas(sigmas("normal", 4, X0)), latent
     )
     assert torch.allclose(found.samples[..., 4:], latent.samples[..., 4:], atol=1e-5)
     assert torch.allclose(found.samples[..., :4], torch.full((2, 4, 8, 4), 3.0 / 0.18215))
@@ -75,7 +76,7 @@ def test_part_outside_the_noise_mask_is_kept() -> None:
 def test_one_seed_is_one_picture_and_samples_of_a_batch_can_be_made_again_alone() -> None:
     recipe = model()
     prompts = cfg_guider(recipe, together(constant(0.3)), together(constant(-0.2)), 3.0)
-    levels = sigmas("karras", 3, recipe.parametrisation)
+    levels = Sigmas(sigmas("karras", 3, recipe.parametrisation))
 
     def run(latent: Latent, seed: int) -> torch.Tensor:
         return sample(ToyNetwork(), prompts, draw_noise(latent, seed), seed, EULER, levels, latent)[0].samples
@@ -95,7 +96,9 @@ def test_cancelling_stops_within_a_step() -> None:
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        sample(network, guider(), draw_noise(EMPTY, 1), 1, EULER, sigmas("normal", 20, X0), EMPTY, cancel)
+        sample(
+            network, guider(), draw_noise(EMPTY, 1), 1, EULER, Sigmas(sigmas("normal", 20, X0)), EMPTY, cancel
+        )
     assert len(network.calls) == 2
 
 
@@ -118,7 +121,9 @@ def test_encodings_of_another_model_are_a_clear_error() -> None:
         2.0,
     )
     with pytest.raises(NodeError, match="reads encodings 16 numbers wide") as caught:
-        sample(ConstantNetwork(), wide, draw_noise(EMPTY, 1), 1, EULER, sigmas("normal", 4, X0), EMPTY)
+        sample(
+            ConstantNetwork(), wide, draw_noise(EMPTY, 1), 1, EULER, Sigmas(sigmas("normal", 4, X0)), EMPTY
+        )
     assert caught.value.input == "negative" and "32" in str(caught.value.found)
 
 
@@ -134,29 +139,35 @@ def test_noise_is_one_draw_of_the_whole_batch() -> None:
     assert not draw_noise(EMPTY, None).any()
 
 
+def visited(*choices: Any) -> torch.Tensor:
+    return sampled_levels(*choices).values
+
+
 def test_steps_of_a_part_of_the_schedule() -> None:
     recipe = model()
-    whole = sampled_levels(recipe, "euler", "normal", 6)
+    whole = visited(recipe, "euler", "normal", 6)
     assert len(whole) == 7 and float(whole[-1]) == 0.0
-    assert torch.equal(sampled_levels(recipe, "euler", "normal", 6, 1.0, 2, 4, True), whole[2:5])
-    cut = sampled_levels(recipe, "euler", "normal", 6, 1.0, 2, 4)
+    assert torch.equal(visited(recipe, "euler", "normal", 6, 1.0, 2, 4, True), whole[2:5])
+    cut = visited(recipe, "euler", "normal", 6, 1.0, 2, 4)
     assert torch.equal(cut, torch.cat([whole[2:4], torch.zeros(1)]))
-    assert torch.equal(sampled_levels(recipe, "euler", "normal", 6), whole), "the cut changed a copy"
-    assert torch.equal(sampled_levels(recipe, "euler", "normal", 6, 1.0, 0, 10000), whole)
+    assert torch.equal(visited(recipe, "euler", "normal", 6), whole), "the cut changed a copy"
+    assert torch.equal(visited(recipe, "euler", "normal", 6, 1.0, 0, 10000), whole)
     for start, end in ((6, 10000), (4, 4), (0, 0), (5, 3)):
-        assert len(sampled_levels(recipe, "euler", "normal", 6, 1.0, start, end)) == 0
+        assert len(visited(recipe, "euler", "normal", 6, 1.0, start, end)) == 0
     assert torch.equal(
-        sampled_levels(recipe, "euler", "normal", 6, 0.5),
-        sampled_levels(recipe, "euler", "normal", 12)[-7:],
+        visited(recipe, "euler", "normal", 6, 0.5),
+        visited(recipe, "euler", "normal", 12)[-7:],
     )
-    assert len(sampled_levels(recipe, "euler", "normal", 6, 0.0)) == 0
+    assert len(visited(recipe, "euler", "normal", 6, 0.0)) == 0
 
 
 def test_flow_output_is_scaled_back_where_noise_is_left() -> None:
     flow = Flow(shift=3.0)
     prompts = cfg_guider(model(flow), together(constant(0.0)), together(constant(0.0)), 1.0)
     latent = Latent(torch.randn(1, 4, 8, 8))
-    found, _ = sample(ToyNetwork(), prompts, draw_noise(latent, None), 1, EULER, torch.tensor([0.5]), latent)
+    found, _ = sample(
+        ToyNetwork(), prompts, draw_noise(latent, None), 1, EULER, Sigmas(torch.tensor([0.5])), latent
+    )
     assert torch.allclose(found.samples, latent.samples, atol=1e-5)
 
 
@@ -180,7 +191,7 @@ class Plus(Hook):
 
 def test_guidance_patches_of_the_model_take_part_with_their_own_conditionings() -> None:
     patch = Patch("guidance", "plus", inputs=(("prompt", together(constant(10.0))),))
-    levels, noise = sigmas("normal", 3, X0), draw_noise(EMPTY, 1)
+    levels, noise = Sigmas(sigmas("normal", 3, X0)), draw_noise(EMPTY, 1)
     found, _ = sample(
         ConstantNetwork(),
         guider(2.0, (patch,)),
@@ -199,7 +210,7 @@ def test_guidance_patches_of_the_model_take_part_with_their_own_conditionings() 
 def test_low_precision_network_is_fed_its_dtype_and_sampled_in_float32() -> None:
     recipe = model()
     prompts = cfg_guider(recipe, together(constant(0.3)), together(constant(-0.2)), 3.0)
-    levels, noise = sigmas("normal", 4, recipe.parametrisation), draw_noise(EMPTY, 1)
+    levels, noise = Sigmas(sigmas("normal", 4, recipe.parametrisation)), draw_noise(EMPTY, 1)
     exact = sample(ToyNetwork(), prompts, noise, 1, EULER, levels, EMPTY)[0].samples
     rough = sample(ToyNetwork(dtype=torch.bfloat16), prompts, noise, 1, EULER, levels, EMPTY)[0].samples
     assert rough.dtype == torch.float32

@@ -70,24 +70,26 @@ def test_unknown_name_is_named_with_the_known() -> None:
 
 @pytest.mark.parametrize("sampler", ["euler", "dpm_2", "uni_pc"])
 def test_partial_denoise_takes_the_last_steps_of_a_longer_schedule(sampler: str) -> None:
-    whole = ksampler_sigmas(sampler, "normal", 16, 1.0, Discrete())
-    assert torch.equal(ksampler_sigmas(sampler, "normal", 8, 0.5, Discrete()), whole[-9:])
-    assert len(ksampler_sigmas(sampler, "normal", 8, 0.0, Discrete())) == 0
+    whole = ksampler_sigmas(sampler, "normal", 16, 1.0, Discrete()).values
+    assert torch.equal(ksampler_sigmas(sampler, "normal", 8, 0.5, Discrete()).values, whole[-9:])
+    assert len(ksampler_sigmas(sampler, "normal", 8, 0.0, Discrete()).values) == 0
 
 
 def test_some_samplers_get_a_step_more_and_lose_the_last_but_one_level() -> None:
     longer = sigmas("karras", 9, Discrete())
-    shorter = ksampler_sigmas("dpm_2_ancestral", "karras", 8, 1.0, Discrete())
+    shorter = ksampler_sigmas("dpm_2_ancestral", "karras", 8, 1.0, Discrete()).values
     assert torch.equal(shorter, torch.cat([longer[:8], longer[9:]]))
     assert torch.equal(
-        ksampler_sigmas("euler", "karras", 8, 1.0, Discrete()), sigmas("karras", 8, Discrete())
+        ksampler_sigmas("euler", "karras", 8, 1.0, Discrete()).values, sigmas("karras", 8, Discrete())
     )
 
 
 def test_partial_sigmas_ignores_the_sampler() -> None:
-    assert torch.equal(partial_sigmas("simple", 5, 0.5, Discrete()), sigmas("simple", 10, Discrete())[-6:])
-    assert torch.equal(partial_sigmas("simple", 5, 1.0, Discrete()), sigmas("simple", 5, Discrete()))
-    assert len(partial_sigmas("simple", 5, 0.0, Discrete())) == 0
+    assert torch.equal(
+        partial_sigmas("simple", 5, 0.5, Discrete()).values, sigmas("simple", 10, Discrete())[-6:]
+    )
+    assert torch.equal(partial_sigmas("simple", 5, 1.0, Discrete()).values, sigmas("simple", 5, Discrete()))
+    assert len(partial_sigmas("simple", 5, 0.0, Discrete()).values) == 0
 
 
 def test_karras_and_polyexponential_are_even_in_their_own_scale() -> None:
@@ -138,18 +140,6 @@ def test_beta_with_even_weights_is_evenly_spaced_in_the_table() -> None:
     levels = schedules.beta(4, Discrete(), alpha=1.0, beta=1.0)
     assert torch.equal(levels[:-1], table[[999, 749, 500, 250]])
     assert len(schedules.beta(5000, Discrete())) <= 1001
-
-
-def test_splitting_and_flipping() -> None:
-    levels = torch.tensor([4.0, 3.0, 2.0, 1.0, 0.0])
-    high, low = schedules.split(levels, 1)
-    assert high.tolist() == [4.0, 3.0] and low.tolist() == [3.0, 2.0, 1.0, 0.0]
-    high, low = schedules.split_denoise(levels, 0.5)
-    assert high.tolist() == [4.0, 3.0, 2.0] and low.tolist() == [2.0, 1.0, 0.0]
-    assert schedules.flip(levels).tolist() == pytest.approx([0.0001, 1.0, 2.0, 3.0, 4.0])
-    assert schedules.flip(levels[:0]).tolist() == []
-    assert schedules.set_first(levels, 9.0).tolist() == [9.0, 3.0, 2.0, 1.0, 0.0]
-    assert levels.tolist() == [4.0, 3.0, 2.0, 1.0, 0.0]
 
 
 @pytest.mark.parametrize("name", ["alpha", "beta"])

@@ -34,7 +34,7 @@ def test_names_are_the_choices_of_ksampler_in_order() -> None:
 @pytest.mark.parametrize("name", SAMPLERS)
 @pytest.mark.parametrize("scheme", SCHEMES, ids=repr)
 def test_a_known_answer_is_reached(name: str, scheme: Parametrisation) -> None:
-    levels = ksampler_sigmas(name, "normal", 8, 1.0, scheme)
+    levels = ksampler_sigmas(name, "normal", 8, 1.0, scheme).values
     ended = run(name, Point(0.7, scheme), noised(scheme, float(levels[0])), levels, seed=3)
     # The DPM-Solver samplers stop at the last level above 0, UniPC all but there.
     left = float(levels[-2]) if name in ("dpm_fast", "dpm_adaptive") else 0.002
@@ -102,7 +102,7 @@ def test_an_exception_in_on_step_ends_the_run(name: str) -> None:
 @pytest.mark.parametrize("scheme", SCHEMES, ids=repr)
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_few_steps_are_enough(name: str, scheme: Parametrisation, steps: int) -> None:
-    levels = ksampler_sigmas(name, "simple", steps, 1.0, scheme)
+    levels = ksampler_sigmas(name, "simple", steps, 1.0, scheme).values
     ended = run(name, Mixture(parametrisation=scheme), noised(scheme, float(levels[0])), levels, seed=1)
     assert bool(ended.isfinite().all())
 
