@@ -28,6 +28,12 @@ def sampler_euler_ancestral(eta: Amount = 1.0, s_noise: Amount = 1.0) -> Sampler
     return Sampler("euler_ancestral", (("eta", eta), ("s_noise", s_noise)))
 
 
+@node("SamplerDDIM", category=SAMPLERS)
+def sampler_ddim(eta: Annotated[float, Range(0.0, 1.0, step=0.01, round=False)] = 0.0) -> Sampler:
+    """DDIM: `eta` is the share of DDPM's noise that each step adds; 0 adds none."""
+    return Sampler("ddim", (("eta", eta),))
+
+
 @node("SamplerDPMPP_2S_Ancestral", category=SAMPLERS)
 def sampler_dpmpp_2s_ancestral(eta: Amount = 1.0, s_noise: Amount = 1.0) -> Sampler:
     """DPM-Solver++ (2S) with fresh noise at each step."""

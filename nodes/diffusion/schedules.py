@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from nodegraph.node import NodeError
+from nodes.diffusion.cosine_ratio import CosineRatio
 from nodes.diffusion.levels import last_steps, without_penultimate
 from nodes.diffusion.parametrisation import Parametrisation
+from nodes.diffusion.timed_schedules import EVEN_IN_TIME, wuerstchen
 from nodes.values import Sigmas
 
 Schedule = Callable[[int, Parametrisation], Tensor]
@@ -87,6 +89,9 @@ def _laid_out(sampler: str, scheduler: str, steps: int, parametrisation: Paramet
 
 
 def _named(scheduler: str, steps: int, parametrisation: Parametrisation) -> Sigmas:
+    published = isinstance(parametrisation, CosineRatio) and parametrisation.published_ratios
+    if published and scheduler in EVEN_IN_TIME:
+        return wuerstchen(steps, parametrisation)
     return Sigmas(sigmas(scheduler, steps, parametrisation))
 
 
