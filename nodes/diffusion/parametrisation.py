@@ -94,7 +94,8 @@ class Distilled(Discrete):
         return self.timesteps // self.valid_steps
 
     @property
-    def _last_timestep(self) -> int:
+    def last_timestep(self) -> int:
+        """The timestep of the largest noise level."""
         return self.timesteps - 1
 
     @cached_property

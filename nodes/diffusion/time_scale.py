@@ -196,10 +196,11 @@ class Table(TimeScale):
         """Return the noise level at `percent` (0 at the start of sampling, 1 at its end)."""
         if percent <= 0.0:
             return ALWAYS
-        return 0.0 if percent >= 1.0 else self.sigma((1.0 - percent) * self._last_timestep)
+        return 0.0 if percent >= 1.0 else self.sigma((1.0 - percent) * self.last_timestep)
 
     @property
-    def _last_timestep(self) -> int:
+    def last_timestep(self) -> int:
+        """The timestep of the largest noise level."""
         return len(self.sigmas) - 1
 
     def sigma(self, timestep: float) -> float:
