@@ -39,6 +39,6 @@ def test_a_sigma_says_how_much_noise_samplers_find() -> None:
 
 
 def test_either_a_sigma_or_a_timestep_says_where() -> None:
-    for place in ({}, {"sigma": 1.0, "timestep": 1.0}):
+    for place in (None, 1.0):
         with pytest.raises(ValueError, match="either"):
-            noised(X0, NOISE, Discrete(), **place)
+            noised(X0, NOISE, Discrete(), sigma=place, timestep=place)

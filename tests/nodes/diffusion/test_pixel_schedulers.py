@@ -233,7 +233,7 @@ def test_pictures_are_those_of_the_pipelines(network: Published) -> None:
     found = ours(network, scheme, timesteps(STEPS, scheme), "ddim")
     assert largest_difference((found / 2 + 0.5).clamp(0, 1), picture) < 1e-5
 
-    class Replaying(DDPMScheduler):
+    class Replaying(DDPMScheduler):  # type: ignore[misc]
         """Begins the draws of the steps where a run of ours does."""
 
         def step(self, *args: Any, generator: torch.Generator, **options: Any) -> Any:
