@@ -148,10 +148,8 @@ NOISY = [name for name in KEEP_LEVELS if SAMPLERS[name].noise != "none" and name
 @pytest.mark.parametrize("name", NOISY)
 def test_no_sampler_adds_noise_on_the_way_to_a_clean_level(name: str) -> None:
     x = torch.full((1, 1, 2, 2), 2.0)
-    ended = [
-        run(name, Listening(), x, [Level(2.0), Level(1.0, clean=clean)], seed=seed)
-        for clean, seed in ((True, 1), (True, 2), (False, 1), (False, 2))
-    ]
+    clean, noisy = [Level(2.0), Level(1.0, clean=True)], [2.0, 1.0, 0.0]
+    ended = [run(name, Listening(), x, levels, seed=seed) for levels in (clean, noisy) for seed in (1, 2)]
     assert torch.equal(ended[0], ended[1])
     assert not torch.equal(ended[2], ended[3])
 
