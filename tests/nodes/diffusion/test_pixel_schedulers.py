@@ -93,7 +93,7 @@ def ours(
     )
     guider = Guider("basic", recipe, (("positive", Conditioning((Cond(torch.zeros(1, 1, 0)),))),))
     options = () if eta is None else (("eta", eta),)
-    latent = Latent(torch.zeros_like(NOISE))
+    latent = Latent(torch.zeros_like(NOISE), downscale=1)
     return sample(network, guider, NOISE, seed, Sampler(sampler, options), schedule, latent)[0].samples
 
 
