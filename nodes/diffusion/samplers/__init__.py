@@ -134,6 +134,9 @@ _REPEATING = frozenset(
 )
 """Samplers for which a step between equal levels is one like others; the rest divide by a step's width."""
 
+_CORRECTING = frozenset({"uni_pc", "uni_pc_bh2"})
+"""Samplers that take a last step without width, which is of first order, to correct the one before."""
+
 _LCM_UPSCALE = SamplerSpec("lcm_upscale", lcm_upscale, "continued")
 
 
@@ -173,7 +176,9 @@ def run(
         known = ", ".join(sorted(spec.options)) or "none"
         raise ValueError(f"the sampler {name} has no option {', '.join(unknown)}; it has {known}.")
     levels: Sequence[float] = sigmas.tolist() if isinstance(sigmas, Tensor) else sigmas
-    if name not in _REPEATING:
+    if name in _CORRECTING:
+        levels = [*apart(levels[:-1]), *levels[-1:]]
+    elif name not in _REPEATING:
         levels = apart(levels)
     if len(levels) < 2:
         return x
