@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, NamedTuple, cast, get_args
+from typing import Annotated, NamedTuple
 
 from nodegraph.node import UNKNOWN, Choice, Context, Forecast, NodeError, Range, node
-from nodes.diffusion import levels, schedules, timed_schedules
+from nodes.diffusion import levels, schedules
 from nodes.diffusion.sampling import add_noise as noised
 from nodes.diffusion.sampling import draw_noise
 from nodes.forms import GuiderForm, LatentForm, check_conditionings, sampled
@@ -192,46 +192,6 @@ def align_your_steps_scheduler(
 ) -> Sigmas:
     """The noise levels that Align Your Steps found best for a model family, interpolated to `steps`."""
     return Sigmas(schedules.align_your_steps(model_type, steps, denoise))
-
-
-@node("WuerstchenScheduler", category=SCHEDULERS)
-def wuerstchen_scheduler(
-    *,
-    model: Model,
-    steps: Steps = 60,
-    denoise: Share = 1.0,
-    timesteps: Annotated[str, Choice(get_args(timed_schedules.Ratios))],
-) -> Sigmas:
-    """The schedule that Würstchen and Stable Cascade are published with: ratios from 1 to 0, and the levels at them.
-
-    `linspace` spaces them evenly; `stage_c` is what Würstchen v2 was published with for its Stage C, made for 29 steps.
-    The last level is about 0.01: the `ddpm` sampler adds no noise on the way to it.
-    """
-    ratios = cast(timed_schedules.Ratios, timesteps)
-    return timed_schedules.wuerstchen(steps, model.parametrisation, ratios, denoise)
-
-
-@node("TimestepScheduler", category=SCHEDULERS)
-def timestep_scheduler(
-    *,
-    model: Model,
-    steps: Steps = 50,
-    spacing: Annotated[str, Choice(get_args(timed_schedules.Spacing))],
-    steps_offset: Annotated[int, Range(0, 1000)] = 0,
-    final_sigma: Annotated[str, Choice(get_args(timed_schedules.FinalSigma))],
-) -> Sigmas:
-    """The noise levels at whole timesteps of a discrete model, as the pipelines of DDPM and DDIM visit them.
-
-    `leading` counts up from timestep 0 and adds `steps_offset`, `trailing` counts down from the last, `linspace` spans
-    both ends. `final_sigma` is where the last step goes: to 0, or to the model's smallest level.
-    """
-    return timed_schedules.timesteps(
-        steps,
-        model.parametrisation,
-        cast(timed_schedules.Spacing, spacing),
-        steps_offset,
-        cast(timed_schedules.FinalSigma, final_sigma),
-    )
 
 
 @node("SplitSigmas", category=SIGMAS)

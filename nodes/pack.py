@@ -24,6 +24,7 @@ PACK = Pack(
         "nodes.sampling",
         "nodes.sampler_options",
         "nodes.custom_sampling",
+        "nodes.published_schedules",
         "nodes.stable_diffusion.loaders",
         "nodes.stable_diffusion.text",
         "nodes.stable_diffusion.vae",

@@ -25,6 +25,30 @@ EVEN_IN_TIME = frozenset({"simple", "sgm_uniform", "normal", "ddim_uniform"})
 _STAGE_C = (*np.linspace(1.0, 2 / 3, 20), *np.linspace(2 / 3, 0.0, 11)[1:])
 
 
+def need_ratios(parametrisation: Parametrisation) -> CosineRatio:
+    """Return the parametrisation of a model that has ratios for times. Raises NodeError for others."""
+    if not isinstance(parametrisation, CosineRatio):
+        raise NodeError(
+            "only Würstchen and Stable Cascade models have ratios for times.",
+            input="model",
+            found=f"a model with {type(parametrisation).__name__} time",
+            hint="Use BasicScheduler for other models.",
+        )
+    return parametrisation
+
+
+def need_timesteps(parametrisation: Parametrisation) -> Discrete:
+    """Return the parametrisation of a model that has whole timesteps. Raises NodeError for others."""
+    if not isinstance(parametrisation, Discrete):
+        raise NodeError(
+            "only models with discrete time have whole timesteps.",
+            input="model",
+            found=f"a model with {type(parametrisation).__name__} time",
+            hint="Use BasicScheduler for other models.",
+        )
+    return parametrisation
+
+
 def wuerstchen(
     steps: int, parametrisation: Parametrisation, ratios: Ratios = "linspace", denoise: float = 1.0
 ) -> Sigmas:
@@ -36,13 +60,7 @@ def wuerstchen(
 
     Raises NodeError where the model's time is no ratio.
     """
-    if not isinstance(parametrisation, CosineRatio):
-        raise NodeError(
-            "only Würstchen and Stable Cascade models have ratios for times.",
-            input="model",
-            found=f"a model with {type(parametrisation).__name__} time",
-            hint="Use BasicScheduler for other models.",
-        )
+    scheme = need_ratios(parametrisation)
     if denoise <= 0.0:
         return Sigmas(torch.empty(0))
     total = int(steps / denoise) if denoise < 1.0 else steps
@@ -55,8 +73,8 @@ def wuerstchen(
             else np.interp(np.linspace(0, 1, total + 1), places, _STAGE_C)
         )
         times = torch.tensor(np.array(found), dtype=torch.float32)
-    values = torch.tensor([parametrisation.sigma(time) for time in times.tolist()])
-    pinned = times if parametrisation.shift == 1.0 else None
+    values = torch.tensor([scheme.sigma(time) for time in times.tolist()])
+    pinned = times if scheme.shift == 1.0 else None
     return last_steps(Sigmas(values, pinned, from_noise=True, to_clean=True), steps)
 
 
@@ -75,14 +93,8 @@ def timesteps(
 
     Raises NodeError where the model is not discrete or has no such timesteps.
     """
-    if not isinstance(parametrisation, Discrete):
-        raise NodeError(
-            "only models with discrete time have whole timesteps.",
-            input="model",
-            found=f"a model with {type(parametrisation).__name__} time",
-            hint="Use BasicScheduler for other models.",
-        )
-    count = parametrisation.last_timestep + 1
+    scheme = need_timesteps(parametrisation)
+    count = scheme.last_timestep + 1
     if steps > count:
         raise NodeError(
             "the model has not as many timesteps as steps were asked for.",
@@ -103,8 +115,8 @@ def timesteps(
             found=f"timestep {visited[0]:.0f}",
             allowed=f"up to {count - 1}",
         )
-    last = parametrisation.sigma_min if final_sigma == "sigma_min" else 0.0
-    values = torch.tensor([*(parametrisation.sigma(time) for time in visited), last])
+    last = scheme.sigma_min if final_sigma == "sigma_min" else 0.0
+    values = torch.tensor([*(scheme.sigma(time) for time in visited), last])
     clean = final_sigma == "sigma_min"
     return Sigmas(
         values, torch.tensor([*visited, 0.0 if clean else math.nan]), from_noise=True, to_clean=clean

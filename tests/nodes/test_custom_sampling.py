@@ -13,7 +13,6 @@ from nodegraph.node import NodeError
 from nodes import custom_sampling as custom
 from nodes import sampler_options as options
 from nodes.diffusion import schedules
-from nodes.diffusion.cosine_ratio import CosineRatio
 from nodes.diffusion.samplers import SAMPLERS, run
 from nodes.diffusion.sampling import draw_noise
 from nodes.values import Conditioning, Latent, Model, Noise, Sampler, Sigmas
@@ -101,35 +100,6 @@ def test_levels_that_cannot_be_are_clear_errors(make: Callable[[], Any], field: 
     with pytest.raises(NodeError) as caught:
         make()
     assert caught.value.input == field
-
-
-def test_published_schedules_carry_their_times() -> None:
-    cascade = model(CosineRatio())
-    ratios = custom.wuerstchen_scheduler(model=cascade, steps=10, timesteps="linspace")
-    assert ratios.times is not None and ratios.to_clean
-    assert ratios.times.tolist() == pytest.approx([1 - step / 10 for step in range(11)])
-    assert float(ratios.values[-1]) == pytest.approx(0.01, rel=1e-3)
-    stage_c = custom.wuerstchen_scheduler(model=cascade, steps=29, timesteps="stage_c", denoise=0.5)
-    assert stage_c.times is not None and len(stage_c.times) == 30
-    whole = custom.timestep_scheduler(model=model(), steps=4, spacing="trailing", final_sigma="sigma_min")
-    assert whole.times is not None and whole.times.tolist() == [999.0, 749.0, 499.0, 249.0, 0.0]
-    _, low = custom.split_sigmas(sigmas=whole, step=2)
-    assert low.times is not None and low.times.tolist() == [499.0, 249.0, 0.0] and low.to_clean
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: custom.wuerstchen_scheduler(model=model(), steps=10, timesteps="linspace"),
-        lambda: custom.timestep_scheduler(
-            model=model(CosineRatio()), steps=10, spacing="leading", final_sigma="zero"
-        ),
-    ],
-)
-def test_published_schedules_are_for_their_own_models(make: Callable[[], Any]) -> None:
-    with pytest.raises(NodeError, match="only") as caught:
-        make()
-    assert caught.value.input == "model"
 
 
 def test_every_scheduler_of_the_choice_can_be_used() -> None:
