@@ -21,6 +21,7 @@ PACK = Pack(
         "nodes.masks",
         "nodes.pixel_space",
         "nodes.primitives",
+        "nodes.processes",
         "nodes.sampling",
         "nodes.sampler_options",
         "nodes.custom_sampling",

@@ -109,8 +109,9 @@ def run_guider(
     sampler: Sampler,
     sigmas: Sigmas,
     latent: Latent,
+    on_step: OnStep | None = None,
 ) -> tuple[Latent, Latent]:
-    """Sample with the session's network of the guider's model, reporting each step.
+    """Sample with the session's network of the guider's model, reporting each step, to `on_step` too.
 
     `noise_seed` is that of the first noise, None for none; `seed` that of the sampler's step noise. Returns the
     latent at the last noise level, and the last estimate of the clean latent.
@@ -122,13 +123,15 @@ def run_guider(
 
     noise = draw_noise(latent, noise_seed)
     with ctx.resource(ModelPool).network(guider.model) as network:
-        report = _report(ctx, guider.model)
+        report = _report(ctx, guider.model, on_step)
         return sample(network, guider, noise, seed, sampler, sigmas, latent, report, ctx.make_room)
 
 
-def _report(ctx: Context, model: Model) -> OnStep:
+def _report(ctx: Context, model: Model, on_step: OnStep | None) -> OnStep:
     def report(step: Step) -> None:
         # The estimate is handed on as it lies on the device: only who wants a preview copies it.
         ctx.progress(step.index + 1, step.total, StepPreview(step.x0, model.latent_format))
+        if on_step is not None:
+            on_step(step)
 
     return report
