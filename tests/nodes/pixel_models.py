@@ -58,23 +58,25 @@ class PixelModel:
     folder: Path
 
 
+def damped_unet(config: dict[str, Any], seed: int = 1) -> Any:
+    """A random network that predicts little: an undamped one makes sampling chaotic, and no two sums would agree."""
+    from diffusers import UNet2DModel
+
+    torch.manual_seed(seed)
+    unet = randomise(UNet2DModel(**config))
+    unet.conv_out.weight.data *= 0.05
+    return unet
+
+
 def make_pixel_model(
     folder: Path,
     config: dict[str, Any] = TINY,
     scheduler: dict[str, Any] = LINEAR,
     flat: bool = False,
     class_names: list[str] | None = None,
-    seed: int = 1,
 ) -> PixelModel:
-    """Build a damped random network and write its folder, with sub-folders or `flat`.
-
-    Damped: an undamped random network makes sampling chaotic, and no two ways of summing would agree.
-    """
-    from diffusers import UNet2DModel
-
-    torch.manual_seed(seed)
-    unet = randomise(UNet2DModel(**config))
-    unet.conv_out.weight.data *= 0.05
+    """Build a damped random network and write its folder, with sub-folders or `flat`."""
+    unet = damped_unet(config)
     unet.save_pretrained(folder if flat else folder / "unet")
     place = folder if flat else folder / "scheduler"
     place.mkdir(parents=True, exist_ok=True)
