@@ -15,7 +15,16 @@ from nodes.pack import PACK
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
-EXPECTED = {"text_to_image", "image_to_image", "inpainting", "area_prompts", "hires_fix", "seed_grid"}
+EXPECTED = {
+    "area_prompts",
+    "hires_fix",
+    "image_to_image",
+    "inpainting",
+    "pixel_forward",
+    "pixel_reverse",
+    "seed_grid",
+    "text_to_image",
+}
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +40,13 @@ def specs() -> dict[str, NodeSpec]:
 
 @pytest.fixture
 def folders(tmp_path: Path) -> Folders:
-    """Folders in which the checkpoint that the workflows name is listed, whatever is in it."""
+    """Folders in which the models that the workflows name are listed, whatever is in them."""
     checkpoints = tmp_path / "models" / "checkpoints"
     checkpoints.mkdir(parents=True)
     (checkpoints / "shapes-sd.safetensors").touch()
+    pixels = tmp_path / "models" / "diffusers" / "ddpm-shapes"
+    pixels.mkdir(parents=True)
+    (pixels / "model_index.json").touch()
     return Folders((tmp_path / "models",), tmp_path / "input", tmp_path / "output", tmp_path / "temp")
 
 
