@@ -171,6 +171,8 @@ def model_sampling_discrete(
     """Says what the model predicts, where the file does not tell; `zsnr` stretches the schedule to pure noise."""
     base = model.parametrisation if isinstance(model.parametrisation, Discrete) else Discrete()
     schedule = {
+        "clip_range": base.clip_range,
+        "variance_type": base.variance_type,
         "beta_schedule": base.beta_schedule,
         "beta_start": base.beta_start,
         "beta_end": base.beta_end,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +114,10 @@ def test_the_wrong_kind_of_file_is_named(context: Any) -> None:
 @pytest.mark.parametrize("sampling", ["eps", "v_prediction", "x0", "img_to_img", "lcm"])
 def test_model_sampling_changes_the_parametrisation_alone(context: Any, sampling: str) -> None:
     model = checkpoint_loader_simple(ctx=context, ckpt_name="m.safetensors").MODEL
+    model = replace(model, parametrisation=Discrete(clip_range=2.0, timesteps=500))
     changed = model_sampling_discrete(model=model, sampling=sampling, zsnr=True)
     assert isinstance(changed.parametrisation, Distilled if sampling == "lcm" else Discrete)
     assert changed.parametrisation.prediction == sampling
     assert changed.parametrisation.zero_terminal_snr
+    assert (changed.parametrisation.clip_range, changed.parametrisation.timesteps) == (2.0, 500)
     assert (changed.weights, changed.architecture) == (model.weights, model.architecture)
