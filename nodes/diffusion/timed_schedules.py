@@ -91,6 +91,10 @@ def timesteps(
     both ends (https://arxiv.org/abs/2305.08891, table 2). The run starts from pure noise whatever the first level. It
     ends at 0, or (`sigma_min`, diffusers' `set_alpha_to_one` false) at the smallest level, taken as clean.
 
+    Each step goes down to the next of these timesteps. diffusers' DDIM goes down by the table's length over `steps`
+    instead, rounded down, which for `linspace`, and for `trailing` where `steps` does not divide the table, is another
+    level than the one that its next step starts from.
+
     Raises NodeError where the model is not discrete or has no such timesteps.
     """
     scheme = need_timesteps(parametrisation)
