@@ -68,6 +68,19 @@ def test_it_is_diffusers_network(case: tuple[str, PixelModel], pool: ModelPool) 
                 assert relative(other, wanted) > 1e-3, "the class is read"
 
 
+def test_half_precision_is_no_further_off_than_diffusers(tmp_path: Path, pool: ModelPool) -> None:
+    made = make_pixel_model(tmp_path / "half", tiny_like(CIFAR))
+    model = replace(read_pixel_folder(made.folder), dtype="bf16")
+    x = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    timestep = torch.linspace(1.0, 999.0, 8)
+    with pool.network(model) as network, torch.no_grad():
+        assert next(network.module.parameters()).dtype == torch.bfloat16
+        found = network(x, timestep, NO_TEXT)
+        exact = made.unet(x, timestep).sample
+        theirs = made.unet.bfloat16()(x.bfloat16(), timestep).sample.float()
+    assert float((found - exact).norm()) < 1.05 * float((theirs - exact).norm())
+
+
 @pytest.mark.parametrize(("config", "parameters"), [(CIFAR, 35_746_307), (FACES, 113_673_219)])
 def test_the_published_models_have_these_parameters(config: dict[str, Any], parameters: int) -> None:
     from diffusers import UNet2DModel
