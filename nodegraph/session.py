@@ -80,7 +80,7 @@ def make_output_folder(folders: Folders) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
         if not os.access(path, os.W_OK | os.X_OK):
-            raise PermissionError(None, "permission denied")
+            raise PermissionError(None, "it is read-only for this user")
     except OSError as error:
         reason = (
             "a file of that name is in the way"

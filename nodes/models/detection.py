@@ -171,7 +171,6 @@ def wrong_file(header: TensorHeader, part: Part) -> NodeError:
     return NodeError(
         f"{_name(header)} does not hold {_WHAT[part]}: it is {what}.",
         code="wrong_model_file",
-        found=what,
         hint=_REMEDIES.get(what, "Choose a Stable Diffusion 1.x or 2.x checkpoint (.safetensors)."),
     )
 

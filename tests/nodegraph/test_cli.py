@@ -195,7 +195,7 @@ def test_a_read_only_output_folder(shell: Shell) -> None:
     folder = shell.folder / "locked"
     folder.mkdir(mode=0o500)
     assert shell("run", shell.file(DOCUMENT), "--output-dir", folder) == 2
-    assert "cannot be written into" in shell.err
+    assert "cannot be written into: it is read-only" in shell.err
 
 
 def test_a_file_in_the_way_of_the_output_folder(shell: Shell) -> None:
