@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -57,3 +58,20 @@ def test_every_module_of_the_engine_has_its_place_in_the_design() -> None:
     files = [path.name for path in (ROOT / "nodegraph").glob("[!_]*.py")]
     files += [path.name for path in (ROOT / "nodegraph" / "formats").glob("[!_]*.py")]
     assert [name for name in files if name not in layout] == []
+
+
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_leads_to_a_file(path: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)", path.read_text(encoding="utf-8"))
+    local = [link for link in links if "://" not in link]
+    assert [link for link in local if not (path.parent / link).exists()] == []
+
+
+def test_every_benchmark_is_explained() -> None:
+    text = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    scripts = [script.name for script in (ROOT / "benchmarks").glob("*.py")]
+    assert scripts
+    assert [name for name in scripts if f"`python benchmarks/{name}" not in text] == []
