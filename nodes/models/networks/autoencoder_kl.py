@@ -66,7 +66,8 @@ class AttnBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (b, channels, h, w) to the same shape."""
         h = self.norm(x)
-        q, k, v = (part(h).flatten(2).transpose(1, 2) for part in (self.q, self.k, self.v))
+        # Channels next to each other: attention holds the whole matrix of its weights otherwise.
+        q, k, v = (part(h).flatten(2).transpose(1, 2).contiguous() for part in (self.q, self.k, self.v))
         out = attend(q, k, v, heads=1).transpose(1, 2).reshape(x.shape)
         return x + self.proj_out(out)
 

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
 from nodes.models.architecture import unet_architecture
 from nodes.models.diffusers_folder import read_folder
 from nodes.models.ldm_keys import unet_to_diffusers, vae_to_diffusers
 from nodes.models.loading import empty_module
+from nodes.models.networks.autoencoder_kl import AttnBlock
 from nodes.models.networks.hooks import AttentionPlace, Hooks, Place
 from nodes.models.networks.layers import attend
 from nodes.models.pool import ModelPool
@@ -170,3 +172,13 @@ def test_the_real_models_architecture_is_read_off_its_shapes() -> None:
     module = empty_module(found)
     assert {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()} == shapes
     assert sum(tensor.numel() for tensor in module.state_dict().values()) == 859_520_964
+
+
+def test_the_autoencoders_attention_does_not_hold_its_matrix() -> None:
+    block = AttnBlock(8, groups=4).requires_grad_(False)
+    x = torch.randn(1, 8, 64, 64)
+    with torch.no_grad(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        block(x)
+    matrix = 4096 * 4096 * x.element_size()
+    # Each thread has a part of it of its own.
+    assert 0 < max(event.cpu_memory_usage for event in seen.events()) < matrix / 2
