@@ -53,10 +53,16 @@ class GlobalResponseNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to (batch, height, width, channels)."""
+        return torch.addcmul(self.beta.to(x.dtype), x, self._scale(x))
+
+    def apply_(self, x: Tensor) -> Tensor:
+        """Apply to (batch, height, width, channels) in place; without gradients only."""
+        return torch.addcmul(self.beta.to(x.dtype), x, self._scale(x), out=x)
+
+    def _scale(self, x: Tensor) -> Tensor:
         response = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True, dtype=torch.float32)
         share = response / (response.mean(dim=-1, keepdim=True) + _EPS)
-        scale = (1.0 + self.gamma.float() * share).to(x.dtype)
-        return torch.addcmul(self.beta.to(x.dtype), x, scale)
+        return (1.0 + self.gamma.float() * share).to(x.dtype)
 
 
 class ResBlock(nn.Module):
@@ -82,7 +88,15 @@ class ResBlock(nn.Module):
         h = F.layer_norm(self.depthwise(x).movedim(1, -1), x.shape[1:2], eps=_EPS)
         if skip is not None:
             h = torch.cat([h, skip.movedim(1, -1)], dim=-1)
-        return x + self.channelwise(h).movedim(-1, 1)
+        return x + self._pointwise(h).movedim(-1, 1)
+
+    def _pointwise(self, h: Tensor) -> Tensor:
+        """The pointwise network of (batch, h, w, channels + skip)."""
+        if torch.is_grad_enabled():
+            return self.channelwise(h)
+        # In place: the inner width is what decides how large a picture fits into memory.
+        wide, _, norm, _, narrow = self.channelwise
+        return narrow(norm.apply_(torch.ops.aten.gelu_(wide(h))))  # type: ignore[operator]
 
 
 class TimestepBlock(nn.Module):

@@ -194,6 +194,18 @@ def test_stage_b_reads_the_semantic_latent_and_the_context(tmp_path: Path) -> No
         assert relative(network(x, ratio, context * 2, extras={"effnet": effnet}), found) > 1e-4
 
 
+def test_stage_b_gives_the_same_with_and_without_gradients(tmp_path: Path) -> None:
+    network = load(decoder().state_dict(), wuerstchen_decoder_architecture, tmp_path, hints_of(decoder()))
+    x, ratio, context = inputs(4, (16, 16), 24)
+    given = x.clone()
+    plain = network(x.requires_grad_(), ratio, context)
+    with torch.no_grad():
+        assert torch.equal(network(x, ratio, context), plain)
+    assert torch.equal(x, given)
+    plain.sum().backward()
+    assert x.grad is not None and float(x.grad.abs().max()) > 0
+
+
 @pytest.mark.parametrize("size", [(17, 13), (10, 22)])
 def test_stage_b_takes_sides_that_do_not_halve(size: tuple[int, int], tmp_path: Path) -> None:
     oracle = decoder()
