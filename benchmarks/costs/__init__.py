@@ -1,0 +1,1 @@
+"""What a picture costs by published architectures: their pipelines, counted and measured."""
