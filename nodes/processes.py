@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Annotated, NamedTuple
 
 import torch
-from torch import Tensor
 
 from nodegraph.node import UNKNOWN, Choice, Context, Forecast, NodeError, Range, Widget, node
 from nodes.diffusion.model_denoiser import into_network, out_of_network
@@ -17,6 +16,7 @@ from nodes.diffusion.trajectory import Trajectory
 from nodes.forms import LatentForm, decoded, encoded, sampled
 from nodes.models.pixel_folder import pixel_vae
 from nodes.models.pool import ModelPool
+from nodes.pairing import format_of
 from nodes.sampling import Scale, Seed, cfg_guider, run_guider
 from nodes.values import Conditioning, Image, Latent, Model, Sampler, Sigmas, Vae
 
@@ -39,12 +39,13 @@ class SampledStrips(NamedTuple):
 
 
 def _foresee_forward(
-    model: object, image: object, latent_image: object, vae: object, sigmas: object, levels: object
+    model: object, pixels: object, latent_image: object, vae: object, sigmas: object, levels: object
 ) -> Forecast:
+    _check_given(pixels, latent_image)
     if not isinstance(model, Model):
         return Forecast()
-    coder = vae if isinstance(vae, Vae) else _own_vae(model) if vae is None else UNKNOWN
-    start = latent_image if image is None else encoded(image, coder)
+    coder = _coder(model, vae) if isinstance(vae, Vae | None) else UNKNOWN
+    start = latent_image if pixels is None else encoded(pixels, coder)
     form = _several(sampled(model, start, ()), levels if sigmas is None else UNKNOWN)
     return Forecast((decoded(form, coder), form))
 
@@ -59,23 +60,23 @@ def forward_diffusion(
     first: Annotated[float, Range(0.0, 10000.0, step=0.01, round=False)] = 0.0,
     last: Annotated[float, Range(0.0, 10000.0, step=0.01, round=False)] = 999.0,
     levels: Annotated[int, Range(1, 1000), Widget(tooltip="How many; a single one is at `last`.")] = 8,
-    image: Image | None = None,
+    pixels: Image | None = None,
     latent_image: Latent | None = None,
     vae: Vae | None = None,
     sigmas: Sigmas | None = None,
 ) -> NoisedPair:
     """Noises pictures as training does: at one noise level of a model, or as a strip of levels evenly spaced.
 
-    Takes `image` or `latent_image`; a model that works on latents needs its `vae`. The levels run from `first` to `last`,
+    Takes `pixels` or `latent_image`; a model that works on latents needs its `vae`. The levels run from `first` to `last`,
     in timesteps or in sigma, or are those of `sigmas`. Every level of a picture has the same noise, drawn from `seed`. What
     is returned is what the network is given: signal and noise together keep their spread. All levels of a picture follow
     one another. Raises NodeError for levels that the model does not have.
     """
-    coder = vae or _own_vae(model)
-    if (image is None) == (latent_image is None):
-        raise NodeError("give the pictures to noise, as an image or as a latent.", input="image")
-    if image is not None:
-        latent_image = Latent(_encode(ctx, coder, image.pixels), downscale=coder.latent_format.downscale)
+    _check_given(pixels, latent_image)
+    coder = _coder(model, vae)
+    if pixels is not None:
+        with ctx.resource(ModelPool).vae(coder) as autoencoder:
+            latent_image = Latent(autoencoder.encode(pixels.pixels), downscale=coder.latent_format.downscale)
     assert latent_image is not None
     latent = fit_channels(latent_image, model)
     chosen = (
@@ -87,9 +88,9 @@ def forward_diffusion(
     noise = draw_noise(latent, seed)
     strip = [noised(start, noise, model.parametrisation, sigma=level, as_given=True) for level in chosen]
     samples = out_of_network(torch.stack(strip, dim=1).flatten(0, 1), model.latent_format)
-    return NoisedPair(
-        Image(_decode(ctx, coder, samples)), Latent(samples, downscale=model.latent_format.downscale)
-    )
+    with ctx.resource(ModelPool).vae(coder) as autoencoder:
+        pictures = Image(autoencoder.decode(samples))
+    return NoisedPair(pictures, Latent(samples, downscale=model.latent_format.downscale))
 
 
 def _foresee_trajectory(
@@ -158,25 +159,32 @@ def _levels(
     return [parametrisation.sigma(place) if unit == "timestep" else place for place in places]
 
 
-def _own_vae(model: Model) -> Vae:
-    """The autoencoder that needs no choosing. Raises NodeError for a model that works on latents."""
-    if model.latent_format.name != "pixels":
+def _check_given(pixels: object, latent_image: object) -> None:
+    """Raise NodeError unless one of the two is given."""
+    if (pixels is None) == (latent_image is None):
         raise NodeError(
-            "the model works on latents: it needs its VAE to show pictures.",
+            "the pictures to noise are given as pixels or as a latent.",
+            input="pixels",
+            found="neither" if pixels is None else "both",
+        )
+
+
+def _coder(model: Model, vae: Vae | None) -> Vae:
+    """The autoencoder of the model's pictures, which needs no choosing for a pixel-space model.
+
+    Raises NodeError for one of other latents, and for none where the model works on latents.
+    """
+    wanted = model.latent_format
+    if vae is None and wanted.name == "pixels":
+        return pixel_vae(wanted.channels)
+    if vae is None or vae.latent_format.name != wanted.name:
+        raise NodeError(
+            "the model works on latents: it needs its VAE to show pictures."
+            if vae is None
+            else "the VAE does not fit the model.",
             input="vae",
-            found=f"a model of the family {model.family}",
+            found="none" if vae is None else f"the VAE of {format_of(vae.latent_format)}",
+            allowed=f"the VAE of {format_of(wanted)}",
             hint="Connect the VAE of the model's loader.",
         )
-    return pixel_vae(model.latent_format.channels)
-
-
-def _encode(ctx: Context, vae: Vae, pixels: Tensor) -> Tensor:
-    with ctx.resource(ModelPool).vae(vae) as autoencoder:
-        samples: Tensor = autoencoder.encode(pixels)
-    return samples
-
-
-def _decode(ctx: Context, vae: Vae, samples: Tensor) -> Tensor:
-    with ctx.resource(ModelPool).vae(vae) as autoencoder:
-        pixels: Tensor = autoencoder.decode(samples)
-    return pixels
+    return vae

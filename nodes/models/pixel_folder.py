@@ -75,24 +75,23 @@ def unet2d_architecture(
     for key, known in _KNOWN.items():
         if config.get(key, known[0]) not in known:
             raise _unsupported(name, f"a U-Net with {key} {config[key]!r}", ", ".join(map(repr, known)))
-    scale_shift = config.get("resnet_time_scale_shift", "default") == "scale_shift"
     try:
-        widths = tuple(int(width) for width in config["block_out_channels"])
+        head_width = config.get("attention_head_dim", 8)
         arguments: dict[str, Any] = {
             "in_channels": shapes["conv_in.weight"][1],
             "out_channels": shapes["conv_out.weight"][0],
-            "widths": widths,
+            "widths": tuple(int(width) for width in config["block_out_channels"]),
             "layers": int(config.get("layers_per_block", 2)),
             "down_attention": _attention(config["down_block_types"], _DOWN, name),
             "up_attention": _attention(config["up_block_types"], _UP, name),
             "middle_attention": bool(config.get("add_attention", True)),
-            "head_width": config.get("attention_head_dim", 8),
+            "head_width": None if head_width is None else int(head_width),
             "norm_groups": int(config.get("norm_num_groups", 32)),
             "norm_eps": float(config.get("norm_eps", 1e-5)),
             "downsample_padding": int(config.get("downsample_padding", 1)),
             "time_shift": float(config.get("freq_shift", 0)),
             "sines_first": not config.get("flip_sin_to_cos", True),
-            "scale_shift": scale_shift,
+            "scale_shift": config.get("resnet_time_scale_shift") == "scale_shift",
         }
     except (KeyError, TypeError, ValueError) as error:
         raise NodeError(

@@ -13,6 +13,7 @@ from nodegraph.node import UNKNOWN, Forecast, NodeError, spec_of
 from nodes.custom_sampling import SampledPair, basic_scheduler, sampler_custom
 from nodes.diffusion.sampling import draw_noise
 from nodes.forms import ImageForm, LatentForm
+from nodes.models.pixel_folder import pixel_vae
 from nodes.pixel_space import class_conditioning, empty_pixel_latent, pixel_model_loader
 from nodes.processes import SampledStrips, forward_diffusion, sampler_trajectory
 from nodes.sampler_options import ksampler_select
@@ -57,7 +58,7 @@ def test_a_strip_is_what_ddpm_is_trained_on(context: Any, model: Model) -> None:
     from diffusers import DDPMScheduler
 
     image = pictures(2)
-    made = forward(context, model, image=image, first=0.0, last=999.0, levels=4)
+    made = forward(context, model, pixels=image, first=0.0, last=999.0, levels=4)
     x0 = image.pixels.movedim(-1, 1) * 2 - 1
     noise = draw_noise(Latent(x0), 3)
     scheduler = DDPMScheduler()
@@ -72,11 +73,11 @@ def test_a_strip_is_what_ddpm_is_trained_on(context: Any, model: Model) -> None:
 
 def test_a_single_level_and_levels_in_sigma(context: Any, model: Model) -> None:
     image, scale = pictures(1), model.parametrisation
-    (level,) = forward(context, model, image=image, last=600.0, levels=1).LATENT.samples
-    by_sigma = forward(context, model, image=image, unit="sigma", last=scale.sigma(600.0), levels=1)
+    (level,) = forward(context, model, pixels=image, last=600.0, levels=1).LATENT.samples
+    by_sigma = forward(context, model, pixels=image, unit="sigma", last=scale.sigma(600.0), levels=1)
     torch.testing.assert_close(by_sigma.LATENT.samples[0], level)
-    strip = forward(context, model, image=image, unit="sigma", first=0.0, last=2.0, levels=3).LATENT.samples
-    given = forward(context, model, image=image, sigmas=Sigmas(torch.tensor([0.0, 1.0, 2.0])))
+    strip = forward(context, model, pixels=image, unit="sigma", first=0.0, last=2.0, levels=3).LATENT.samples
+    given = forward(context, model, pixels=image, sigmas=Sigmas(torch.tensor([0.0, 1.0, 2.0])))
     assert torch.equal(given.LATENT.samples, strip)
     torch.testing.assert_close(strip[:1], image.pixels.movedim(-1, 1) * 2 - 1)
 
@@ -86,7 +87,7 @@ def test_another_seed_is_other_noise_and_a_latent_is_as_good_as_an_image(context
     latent = Latent(image.pixels.movedim(-1, 1) * 2 - 1, downscale=1)
     strips = [
         forward(context, model, levels=3, **given).LATENT.samples
-        for given in ({"image": image}, {"latent_image": latent}, {"image": image, "seed": 4})
+        for given in ({"pixels": image}, {"latent_image": latent}, {"pixels": image, "seed": 4})
     ]
     assert torch.equal(strips[0], strips[1])
     assert not torch.allclose(strips[0][1:], strips[2][1:], atol=0.1)
@@ -95,7 +96,7 @@ def test_another_seed_is_other_noise_and_a_latent_is_as_good_as_an_image(context
 def test_a_latent_model_dissolves_pictures_through_its_autoencoder(context: Any) -> None:
     model, _, vae = load_checkpoint(EMBEDDED)
     image = Image(torch.zeros(1, 64, 48, 3))
-    made = forward(context, model, image=image, vae=vae, levels=2)
+    made = forward(context, model, pixels=image, vae=vae, levels=2)
     assert made.IMAGE.pixels.shape == (2, 64, 48, 3)
     assert made.LATENT.samples.shape == (2, 4, 8, 6)
     clean = vae_encode(ctx=context, pixels=image, vae=vae)
@@ -104,9 +105,10 @@ def test_a_latent_model_dissolves_pictures_through_its_autoencoder(context: Any)
     torch.testing.assert_close(
         made.IMAGE.pixels, vae_decode(ctx=context, samples=made.LATENT, vae=vae).pixels
     )
-    with pytest.raises(NodeError, match="needs its VAE") as caught:
-        forward(context, model, image=image)
-    assert caught.value.input == "vae"
+    for other, message in ((None, "needs its VAE"), (pixel_vae(), "does not fit the model")):
+        with pytest.raises(NodeError, match=message) as caught:
+            forward(context, model, pixels=image, vae=other)
+        assert caught.value.input == "vae"
 
 
 @pytest.mark.parametrize(
@@ -114,14 +116,15 @@ def test_a_latent_model_dissolves_pictures_through_its_autoencoder(context: Any)
     [
         ({"last": 1000.0}, "last", "0 to 999"),
         ({"unit": "sigma", "first": 200.0}, "first", "0 to 157.407"),
-        ({"image": None}, "image", None),
+        ({"pixels": None}, "pixels", None),
+        ({"latent_image": Latent(torch.ones(1, 3, 6, 5))}, "pixels", None),
     ],
 )
 def test_what_cannot_be_is_refused(
     context: Any, model: Model, inputs: dict[str, Any], field: str, allowed: str | None
 ) -> None:
     with pytest.raises(NodeError) as caught:
-        forward(context, model, **{"image": pictures(1), **inputs})
+        forward(context, model, **{"pixels": pictures(1), **inputs})
     assert (caught.value.input, caught.value.allowed) == (field, allowed)
 
 
@@ -218,11 +221,13 @@ def foreseen(function: Any, **inputs: Any) -> tuple[Any, ...]:
 
 def test_forms_are_foreseen(context: Any, model: Model) -> None:
     given = {"latent_image": None, "vae": None, "sigmas": None, "levels": 3}
-    image, latent = foreseen(forward_diffusion, model=model, image=ImageForm(2, 6, 5, 3), **given)
+    image, latent = foreseen(forward_diffusion, model=model, pixels=ImageForm(2, 6, 5, 3), **given)
     assert image == ImageForm(6, 6, 5, 3)
     assert latent == LatentForm(6, 3, 6, 5, "pixels", downscale=1)
+    with pytest.raises(NodeError, match="as pixels or as a latent"):
+        foreseen(forward_diffusion, model=model, pixels=None, **given)
     with pytest.raises(NodeError, match="needs its VAE"):
-        foreseen(forward_diffusion, model=load_checkpoint(EMBEDDED).MODEL, image=UNKNOWN, **given)
+        foreseen(forward_diffusion, model=load_checkpoint(EMBEDDED).MODEL, pixels=UNKNOWN, **given)
     empty = LatentForm(2, 4, 4, 4, empty=True)
     output, noisy, denoised = foreseen(
         sampler_trajectory, model=model, positive=UNKNOWN, negative=UNKNOWN, latent_image=empty, pictures=5
