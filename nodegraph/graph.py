@@ -111,7 +111,7 @@ def check(
         wanted = tuple(node_id for node_id, spec in specs.items() if spec is not None and spec.output)
     else:
         wanted = tuple(dict.fromkeys(targets))
-    found = Binder(registry, folders).check(entries, wanted, problems=problems)
+    found = Binder(registry, folders, workflow.extra.get("models")).check(entries, wanted, problems=problems)
     if not wanted:
         found = replace(found, problems=(*found.problems, *_no_outputs(found, registry)))
     stale = tuple(
@@ -175,12 +175,12 @@ class Binder:
     """Binds nodes; folder listings and what is known of node types are kept between calls.
 
     An executor binds the nodes of an expansion with the same rules, `outer` giving the outputs of the
-    nodes around it.
+    nodes around it. `models` is the document's own list of them.
     """
 
-    def __init__(self, registry: Mapping[str, NodeSpec], folders: Folders) -> None:
+    def __init__(self, registry: Mapping[str, NodeSpec], folders: Folders, models: Any = None) -> None:
         self._registry = registry
-        self._inputs = Inputs(registry, folders)
+        self._inputs = Inputs(registry, folders, models)
 
     def check(
         self,

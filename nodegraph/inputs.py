@@ -65,18 +65,38 @@ class _Type:
             self.hook_takes_folders = "folders" in named
 
 
+def addresses(models: Any) -> dict[str, str]:
+    """The web addresses in a document's list of models, `{"name", "url", "directory"}` each, by name."""
+    found = {}
+    for item in models if isinstance(models, list) else ():
+        if isinstance(item, Mapping):
+            name, url = item.get("name"), item.get("url")
+            if (
+                isinstance(name, str)
+                and isinstance(url, str)
+                and url.startswith("https://")
+                and len(url) <= 500
+            ):
+                found[name] = url
+    return found
+
+
 class _Broken:
     """Stands for an input whose problem is known already."""
 
 
 class Inputs:
-    """Checks the inputs of nodes. Keeps folder listings, so it serves one run and not a session."""
+    """Checks the inputs of nodes. Keeps folder listings, so it serves one run and not a session.
+
+    `models` are those that the document lists: their addresses are told where a file is missing.
+    """
 
     BROKEN = _Broken()
 
-    def __init__(self, registry: Mapping[str, NodeSpec], folders: Folders) -> None:
+    def __init__(self, registry: Mapping[str, NodeSpec], folders: Folders, models: Any = None) -> None:
         self._registry = registry
         self._folders = folders
+        self._addresses = addresses(models)
         self._types: dict[str, _Type] = {}
         self._files: dict[str, tuple[list[str], frozenset[str]]] = {}
         self._options: dict[tuple[str, ...], frozenset[str]] = {}
@@ -138,14 +158,20 @@ class Inputs:
         try:
             if self._folders.look(kind, raw) is not None:
                 return raw
-            error = self._folders.missing(
-                kind, raw, names, self.hint(raw, names) or "Put it into one of these folders."
-            )
+            hint = self._published(kind, raw) or self.hint(raw, names) or "Put it into one of these folders."
+            error = self._folders.missing(kind, raw, names, hint)
         except NodeError as outside:
             error = outside
         except (OSError, ValueError):
             raise Unfit("value_not_in_list", "this is not the name of a file.") from None
         raise Unfit(error.code, error.message, error.allowed, error.hint)
+
+    def _published(self, kind: str, name: str) -> str | None:
+        """Where the document says that a file is published."""
+        address = self._addresses.get(name.replace("\\", "/"))
+        if address is None:
+            return None
+        return f"It is published at {address}. Put it into {self._folders.roots(kind)[0]}."
 
     def hint(self, name: str, known: Sequence[str]) -> str | None:
         """`Did you mean ...?`; remembered, and given up after many, so that no document makes it slow."""

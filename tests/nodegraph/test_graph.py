@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from nodegraph.errors import Problem, ValidationError
 from nodegraph.folders import Folders
 from nodegraph.graph import Binder, Graph, Report, bind, check
-from nodegraph.inputs import Entry
+from nodegraph.inputs import Entry, addresses
 from nodegraph.node import OutputSpec
 from nodegraph.workflow import Workflow
 from tests.nodegraph.toy import Memory, Recipe, toy_folders, toy_registry
@@ -158,6 +158,29 @@ def test_a_missing_model_says_where_it_was_looked_for(tmp_path: Path) -> None:
     text = str(report.problems[0])
     assert str(tmp_path / "a" / "checkpoints") in text
     assert str(tmp_path / "b" / "checkpoints") in text
+
+
+@pytest.mark.parametrize("name", ["m.safetensors", "sub/m.safetensors", "sub\\m.safetensors"])
+def test_a_missing_model_that_the_document_lists_says_where_it_is_published(
+    tmp_path: Path, name: str
+) -> None:
+    empty = Folders((tmp_path,), tmp_path, tmp_path, tmp_path)
+    url = "https://example.org/m.safetensors"
+    document = {
+        "nodegraph": 1,
+        "models": [{"name": name.replace("\\", "/"), "url": url, "directory": "checkpoints"}],
+        "prompt": {"2": node("ToyLoadModel", name=name), "3": node("ToyShow", item=["2", 0])},
+    }
+    (problem,) = check(Workflow.from_data(document), REGISTRY, empty).problems
+    assert problem.hint == f"It is published at {url}. Put it into {tmp_path / 'checkpoints'}."
+
+
+@pytest.mark.parametrize(
+    "models",
+    [None, {}, "x", [3], [{"name": "m"}], [{"name": "m", "url": 3}], [{"name": "m", "url": "file:///m"}]],
+)
+def test_a_list_of_models_that_says_nothing_is_passed_over(models: Any) -> None:
+    assert addresses(models) == {}
 
 
 def test_a_windows_path_finds_its_file(folders: Folders) -> None:
