@@ -11,6 +11,10 @@ from nodes.values import LatentFormat, Model
 FORMATS: Mapping[str, str] = {
     "sd1": "Stable Diffusion 1.x and 2.x",
     "pixels": "models that work on pixels",
+    "wuerstchen_c": "Stage C of Würstchen",
+    "wuerstchen_b": "Stage B of Würstchen",
+    "cascade_c": "Stage C of Stable Cascade",
+    "cascade_b": "Stage B of Stable Cascade",
 }
 """What latents are of, by the name of their format."""
 

@@ -162,7 +162,9 @@ class Cond:
     extras: Mapping[str, Any] = field(default_factory=dict)
     """What some model families add (sizes, control nets, prior embeddings), by documented name.
 
-    `class_labels` (batch,), int64: which of a model's classes to draw.
+    `class_labels` (batch,), int64: which of a model's classes to draw. Of Würstchen's stages: `effnet`
+    (batch, 16, height, width), Stage C's result as Stage B reads it; `clip_img` (batch, pictures, width), the encodings
+    of pictures that Stage C reads beside the prompt; `pixels` (batch, 3, height, width), a picture that Stage B reads.
     """
 
 
@@ -270,6 +272,29 @@ class Clip:
     """What prompts are filled up with to 77 tokens; None: the family's own."""
     patches: tuple[Patch, ...] = ()
     dtype: Literal["fp32", "bf16", "fp16"] | None = None
+
+
+@value("CLIP_VISION")
+@dataclass(frozen=True)
+class ClipVision:
+    """Recipe of a CLIP vision encoder."""
+
+    weights: Weights
+    architecture: Architecture
+    dtype: Literal["fp32", "bf16", "fp16"] | None = None
+
+
+@value("CLIP_VISION_OUTPUT", TENSORS)
+@dataclass(frozen=True, eq=False)
+class ClipVisionOutput:
+    """What a CLIP vision encoder makes of pictures, float32."""
+
+    embeds: Tensor
+    """(batch, projection): what stands for a picture as the pooled encoding does for a prompt."""
+    last: Tensor
+    """(batch, tokens, width): the last layer's states."""
+    penultimate: Tensor
+    """(batch, tokens, width): those of the layer before."""
 
 
 @value("VAE")

@@ -6,6 +6,7 @@ otherwise; hints come from a file's own metadata or from a diffusers configurati
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -101,6 +102,29 @@ def vae_architecture(shapes: Shapes, hints: Hints) -> Architecture:
     if hints.get("norm_groups", 32) != 32:
         arguments["norm_groups"] = hints["norm_groups"]
     return Architecture("autoencoder_kl", tuple(arguments.items()))
+
+
+def clip_vision_architecture(shapes: Shapes, hints: Hints) -> Architecture:
+    """Return the CLIP vision encoder whose parameters have these shapes; hints: `heads`, `activation`.
+
+    Raises KeyError where the shapes are not of such an encoder.
+    """
+    head = "vision_model.embeddings"
+    width, _, patch, _ = shapes[f"{head}.patch_embedding.weight"]
+    inner = shapes["vision_model.encoder.layers.0.mlp.fc1.weight"][0]
+    # OpenAI's models have the quick one; OpenCLIP's, from 1,280 wide on, the exact one, and heads 80 wide or wider.
+    large = width >= 1280
+    arguments: dict[str, Any] = {
+        "size": patch * math.isqrt(shapes[f"{head}.position_embedding.weight"][0] - 1),
+        "patch": patch,
+        "width": width,
+        "layers": count_keys(shapes, r"vision_model\.encoder\.layers\.(\d+)\."),
+        "heads": hints.get("heads", 16 if large else max(1, width // 64)),
+        "inner": inner,
+        "activation": hints.get("activation", "gelu" if large else "quick_gelu"),
+        "projection": shapes["visual_projection.weight"][0],
+    }
+    return Architecture("clip_vision", tuple(arguments.items()))
 
 
 def clip_architecture(shapes: Shapes, hints: Hints, projection: bool = False) -> Architecture:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -72,8 +73,43 @@ def _pixels(arguments: Mapping[str, Any]) -> Coding:
     return Coding(arguments["channels"], _encode, _decode, encode_step=1, decode_step=1, signed=True)
 
 
+def _paella_vq(arguments: Mapping[str, Any]) -> Coding:
+    step = arguments["patch_size"] * 2 ** (arguments["levels"] - 1)
+    return Coding(
+        arguments["latent_channels"],
+        _encode,
+        _decode,
+        encode_step=step,
+        decode_step=step,
+        picture_channels=arguments["picture_channels"],
+    )
+
+
+_PREVIEWED = 8
+"""Pixels a side that the previewer makes of one of Stage C's."""
+
+
+def _efficientnet(arguments: Mapping[str, Any]) -> Coding:
+    # The first layer halves the picture before the stages do.
+    step = 2 * math.prod(stride for _, _, stride, *_ in arguments["stages"])
+    return Coding(arguments["latent_channels"], _encode, None, encode_step=step, decode_step=step)
+
+
+def _stage_c_previewer(arguments: Mapping[str, Any]) -> Coding:
+    return Coding(arguments["latent_channels"], None, _decode, encode_step=_PREVIEWED, decode_step=_PREVIEWED)
+
+
+def _stage_c_coder(arguments: Mapping[str, Any]) -> Coding:
+    encoder = _efficientnet(dict(arguments["encoder"]))
+    return replace(encoder, decode=_decode, decode_step=_PREVIEWED)
+
+
 CODINGS: Mapping[str, Callable[[Mapping[str, Any]], Coding]] = {
     "autoencoder_kl": _autoencoder_kl,
     "pixels": _pixels,
+    "paella_vq": _paella_vq,
+    "efficientnet": _efficientnet,
+    "stage_c_previewer": _stage_c_previewer,
+    "stage_c_coder": _stage_c_coder,
 }
 """By the architecture's name, from its arguments."""

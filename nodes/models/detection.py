@@ -10,69 +10,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from nodegraph.node import NodeError
 from nodes.diffusion.parametrisation import Parametrisation, Prediction
 from nodes.models.identity import files_identity
-from nodes.models.ldm_keys import CLIP_PREFIX, OPEN_CLIP_PREFIX, UNET_PREFIX, VAE_PREFIX, Source, sources
+from nodes.models.ldm_keys import Source, sources
+from nodes.models.signs import ALONE, PIXEL_UNET, PLACES, REMEDIES, SIGNS, WHAT, Layout, Part
 from nodes.models.tensor_file import TensorHeader
 from nodes.values import Architecture, Weights
-
-Part = Literal["unet", "unet2d", "vae", "text_encoder"]
-Layout = Literal["ldm", "diffusers", "open_clip"]
-
-_VAE_SIGNS: tuple[tuple[str, Layout], ...] = (
-    ("decoder.mid_block.resnets.0.norm1.weight", "diffusers"),
-    ("encoder.mid_block.resnets.0.norm1.weight", "diffusers"),
-    ("decoder.mid.block_1.norm1.weight", "ldm"),
-    ("encoder.mid.block_1.norm1.weight", "ldm"),
-)
-_PLACES: Mapping[Part, tuple[tuple[str, str, Layout], ...]] = {
-    "unet": (
-        (UNET_PREFIX, "input_blocks.0.0.weight", "ldm"),
-        ("", "input_blocks.0.0.weight", "ldm"),
-        ("", "conv_in.weight", "diffusers"),
-        ("unet.", "conv_in.weight", "diffusers"),
-    ),
-    "vae": tuple((prefix, key, layout) for prefix in (VAE_PREFIX, "", "vae.") for key, layout in _VAE_SIGNS),
-    "text_encoder": (
-        (CLIP_PREFIX, "text_model.embeddings.token_embedding.weight", "ldm"),
-        (CLIP_PREFIX, "embeddings.token_embedding.weight", "ldm"),
-        (OPEN_CLIP_PREFIX, "token_embedding.weight", "open_clip"),
-        ("", "text_model.embeddings.token_embedding.weight", "ldm"),
-        ("", "embeddings.token_embedding.weight", "ldm"),
-        ("", "token_embedding.weight", "open_clip"),
-        ("text_encoder.", "text_model.embeddings.token_embedding.weight", "ldm"),
-    ),
-}
-"""Where each part may begin: its prefix, a key that is always there, and how it is named."""
-
-_SIGNS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("a LoRA", (".lora_up.", ".lora_down.", ".lora_A.", ".lora_B.", ".lora.up.", "hada_w1_a", "lokr_w1")),
-    ("a ControlNet", ("input_hint_block.", "controlnet_cond_embedding.", "control_model.")),
-    (
-        "a Stable Diffusion XL model",
-        ("conditioner.embedders.", "label_emb.0.0.weight", "add_embedding.linear_1"),
-    ),
-    ("a Stable Diffusion 3 model", ("joint_blocks.",)),
-    ("a Flux model", ("double_blocks.",)),
-    ("a Stable Cascade or Würstchen model", ("clip_txt_pooled_mapper", "vquantizer.", "effnet_mapper")),
-    ("a textual inversion embedding", ("emb_params", "string_to_param", "clip_l", "clip_g")),
-    ("a saved latent", ("latent_tensor",)),
-    ("a CLIP vision encoder", ("vision_model.", "visual.")),
-    ("an upscaling model", ("RRDB_trunk", "body.0.rdb1", "conv_first.weight")),
-    ("a T5 text encoder", ("encoder.block.0.layer.0.SelfAttention",)),
-)
-_PIXEL_UNET = "a pixel-space U-Net (UNet2DModel)"
-_WHAT: Mapping[Part, str] = {
-    "unet": "the denoising network (U-Net)",
-    "unet2d": "the denoising network (UNet2DModel)",
-    "vae": "the autoencoder (VAE)",
-    "text_encoder": "the text encoder (CLIP)",
-}
 
 
 @dataclass(frozen=True)
@@ -104,6 +52,7 @@ class Hints:
     unet: Mapping[str, Any] = field(default_factory=dict)
     vae: Mapping[str, Any] = field(default_factory=dict)
     text_encoder: Mapping[str, Any] = field(default_factory=dict)
+    clip_vision: Mapping[str, Any] = field(default_factory=dict)
     prediction: Prediction | None = None
     parametrisation: Parametrisation | None = None
     latent_scale: float | None = None
@@ -111,7 +60,7 @@ class Hints:
 
 def find(header: TensorHeader, part: Part) -> Found | None:
     """Return the network `part` in the file, or None where it holds none."""
-    for prefix, sign, layout in _PLACES[part]:
+    for prefix, sign, layout in PLACES[part]:
         if prefix + sign in header.tensors:
             return found_at(header, part, layout, prefix)
     return None
@@ -151,6 +100,7 @@ def hints_of(header: TensorHeader) -> Hints:
         unet=known.get("unet", {}),
         vae=known.get("vae", {}),
         text_encoder=known.get("text_encoder", {}),
+        clip_vision=known.get("clip_vision", {}),
         prediction=prediction,
     )
 
@@ -169,41 +119,25 @@ def wrong_file(header: TensorHeader, part: Part) -> NodeError:
     """Return the error for a file that does not hold `part`."""
     what = describe(header)
     return NodeError(
-        f"{_name(header)} does not hold {_WHAT[part]}: it is {what}.",
+        f"{_name(header)} does not hold {WHAT[part]}: it is {what}.",
         code="wrong_model_file",
-        hint=_REMEDIES.get(what, "Choose a Stable Diffusion 1.x or 2.x checkpoint (.safetensors)."),
+        hint=REMEDIES.get(what, "Choose a Stable Diffusion 1.x or 2.x checkpoint (.safetensors)."),
     )
-
-
-_REMEDIES: Mapping[str, str] = {
-    "a LoRA": "Load the checkpoint that it was made for, and this file with LoraLoader.",
-    "a ControlNet": "Load it with ControlNetLoader.",
-    "a textual inversion embedding": "Put it into the embeddings folder and write embedding:NAME in a prompt.",
-    "a saved latent": "Load it with LoadLatent.",
-    "an autoencoder (VAE) alone": "Load it with VAELoader; the checkpoint goes elsewhere.",
-    "a text encoder (CLIP) alone": "Load it with CLIPLoader.",
-    _PIXEL_UNET: "Load the diffusers folder that it comes from, with its config.json, with PixelModelLoader.",
-    "a U-Net alone": "Load it with UNETLoader, and the text encoder and VAE with CLIPLoader and VAELoader.",
-}
 
 
 def describe(header: TensorHeader) -> str:
     """Return in words what the file seems to be."""
-    parts = [part for part in _PLACES if find(header, part) is not None]
+    parts = [part for part in PLACES if find(header, part) is not None]
     names = list(header.tensors)
-    for what, signs in _SIGNS:
+    for what, signs in SIGNS:
         if any(sign in name for name in names for sign in signs):
             return what
     if "time_embedding.linear_1.weight" in header.tensors and not any("attn2." in name for name in names):
-        return _PIXEL_UNET
+        return PIXEL_UNET
     if len(parts) > 1:
         return "a Stable Diffusion checkpoint without it"
     if parts:
-        return {
-            "unet": "a U-Net alone",
-            "vae": "an autoencoder (VAE) alone",
-            "text_encoder": "a text encoder (CLIP) alone",
-        }[parts[0]]
+        return ALONE[parts[0]]
     sizes = [info.shape for info in header.tensors.values()]
     if len(sizes) == 1 and len(sizes[0]) <= 2:
         return "a textual inversion embedding"
@@ -227,10 +161,10 @@ def read_architecture(found: Found, read: Callable[[], Architecture]) -> Archite
         architecture = read()
     except (KeyError, StopIteration, IndexError, ValueError, ZeroDivisionError) as error:
         what = describe(found.header)
-        known = {name for name, _ in _SIGNS} | {_PIXEL_UNET}
+        known = {name for name, _ in SIGNS} | {PIXEL_UNET}
         if what in known:
             raise wrong_file(found.header, found.part) from error
-        raise _unusable(found.header, f"{_WHAT[found.part]} in it is of an unknown make ({error})") from error
+        raise _unusable(found.header, f"{WHAT[found.part]} in it is of an unknown make ({error})") from error
     return architecture
 
 
@@ -242,12 +176,12 @@ def check_complete(found: Found, architecture: Architecture) -> None:
         with torch.device("meta"):
             wanted = {key: tuple(tensor.shape) for key, tensor in build(architecture).state_dict().items()}
     except (ValueError, TypeError, AssertionError) as error:
-        raise _unusable(found.header, f"{_WHAT[found.part]} in it is of an unknown make ({error})") from error
+        raise _unusable(found.header, f"{WHAT[found.part]} in it is of an unknown make ({error})") from error
     missing = sorted(wanted.keys() - found.shapes.keys())
     if missing:
         raise _unusable(
             found.header,
-            f"{len(missing)} of the {len(wanted)} tensors of {_WHAT[found.part]} are missing, such as {missing[0]}",
+            f"{len(missing)} of the {len(wanted)} tensors of {WHAT[found.part]} are missing, such as {missing[0]}",
         )
     for key, shape in wanted.items():
         if not _same(found.shapes[key], shape):
@@ -277,5 +211,5 @@ def unsupported(header: TensorHeader, what: str) -> NodeError:
     return NodeError(
         f"{_name(header)} is {what}, which is not supported yet.",
         code="unsupported_model",
-        allowed="Stable Diffusion 1.x and 2.x, their inpainting and editing models included",
+        allowed="Stable Diffusion 1.x and 2.x, their inpainting and editing models included, Würstchen v2, Stable Cascade",
     )

@@ -39,11 +39,18 @@ def read_folder(folder: Path) -> tuple[Model, Clip, Vae]:
             code="wrong_model_file",
             hint="Load it with PixelModelLoader.",
         )
+    for part, node in (("prior", "WuerstchenPriorLoader"), ("decoder", "WuerstchenDecoderLoader")):
+        if (folder / part).is_dir() and not (folder / "unet").is_dir():
+            raise NodeError(
+                f"{folder.name} has no unet: it is a {part} of Würstchen or Stable Cascade.",
+                code="wrong_model_file",
+                hint=f"Load it with {node}.",
+            )
     unet, vae, text = (read_config(folder / part) for part in ("unet", "vae", "text_encoder"))
     hints = Hints(
         unet=_unet_hints(unet),
         vae=_groups(vae),
-        text_encoder=_renamed(text, {"num_attention_heads": "heads", "hidden_act": "activation"}),
+        text_encoder=text_hints(text),
         parametrisation=read_parametrisation(folder / "scheduler", folder.name),
         latent_scale=vae.get("scaling_factor"),
     )
@@ -102,6 +109,11 @@ def unet_config(folder: Path) -> tuple[str, dict[str, Any]]:
     """Return where in the folder the U-Net lies, `unet` or at its top (""), and its configuration."""
     part = "unet" if (folder / "unet").is_dir() else ""
     return part, read_config(folder / part)
+
+
+def text_hints(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a text encoder's configuration adds to its shapes."""
+    return _renamed(config, {"num_attention_heads": "heads", "hidden_act": "activation"})
 
 
 def _unet_hints(config: Mapping[str, Any]) -> dict[str, Any]:

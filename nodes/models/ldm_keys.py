@@ -16,6 +16,10 @@ UNET_PREFIX = "model.diffusion_model."
 VAE_PREFIX = "first_stage_model."
 CLIP_PREFIX = "cond_stage_model.transformer."
 OPEN_CLIP_PREFIX = "cond_stage_model.model."
+CLIP_G_PREFIX = "text_encoder.clip_g."
+"""Of the text encoder in Stable Cascade's checkpoints."""
+CLIP_L_VISION_PREFIX = "clip_l_vision."
+"""Of the vision encoder in Stable Cascade's Stage C."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,15 +192,21 @@ def vae_to_diffusers(architecture: Architecture, keys: Iterable[str]) -> dict[st
 
 
 def clip_from_transformers(keys: Iterable[str]) -> dict[str, Source]:
-    """Return our key -> source for a transformers CLIP text model, with or without `text_model.` before its keys."""
+    """Return our key -> source for a transformers CLIP text model, with or without `text_model.` before its keys.
+
+    Checkpoints that put `transformer.` before them hold the projection apart, as OpenCLIP lays it out.
+    """
     found: dict[str, Source] = {}
     for key in keys:
-        if key.endswith("position_ids") or key in ("logit_scale", "logit_bias"):
+        name = key.removeprefix("transformer.")
+        if name.endswith("position_ids") or name in ("logit_scale", "logit_bias"):
             continue
-        if key.startswith(("text_model.", "text_projection.")):
-            found[key] = Source(key)
-        elif key.startswith(("embeddings.", "encoder.layers.", "final_layer_norm.")):
-            found[f"text_model.{key}"] = Source(key)
+        if name == "text_projection":
+            found["text_projection.weight"] = Source(key, transpose=True)
+        elif name.startswith(("text_model.", "text_projection.")):
+            found[name] = Source(key)
+        elif name.startswith(("embeddings.", "encoder.layers.", "final_layer_norm.")):
+            found[f"text_model.{name}"] = Source(key)
     return found
 
 

@@ -21,12 +21,14 @@ from nodes.models.embeddings import embedding_file, read_embedding
 from nodes.models.loading import Placement, assemble, empty_module, read_tensors
 from nodes.models.network import Network
 from nodes.models.networks.clip_text import ClipText
+from nodes.models.networks.clip_vision import ClipVision as ClipVisionModule
 from nodes.models.networks.denoising import DenoisingModule
 from nodes.models.patches import PATCHES, PatchRegistry
 from nodes.models.tensor_file import rest
 from nodes.models.text_encoder import TextEncoder
 from nodes.models.tiling import memory_shortage
-from nodes.values import Architecture, Clip, Model, Patch, Vae, Weights
+from nodes.models.vision_encoder import VisionEncoder
+from nodes.values import Architecture, Clip, ClipVision, Model, Patch, Vae, Weights
 
 DTYPES: Mapping[str, torch.dtype] = {
     "fp32": torch.float32,
@@ -127,6 +129,14 @@ class ModelPool(Resource):
         # Used once in a while: its pages need not stay resident while samplers run.
         with self._pinned(key, resting=True) as module:
             yield TextEncoder(cast(ClipText, module), clip, self.device, self._embedding)
+
+    @contextmanager
+    def clip_vision(self, recipe: ClipVision) -> Iterator[VisionEncoder]:
+        """Give the vision encoder for as long as the block runs. Raises NodeError where it cannot be loaded."""
+        placement = Placement(self.device, DTYPES[recipe.dtype] if recipe.dtype is not None else None)
+        key = _Key(recipe.weights, recipe.architecture, placement)
+        with self._pinned(key, resting=True) as module:
+            yield VisionEncoder(cast(ClipVisionModule, module), self.device)
 
     @contextmanager
     def vae(self, vae: Vae) -> Iterator[Autoencoder]:

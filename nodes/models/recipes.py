@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from nodes.diffusion.parametrisation import Discrete, Prediction
-from nodes.models.architecture import clip_architecture, unet_architecture, vae_architecture
+from nodes.models.architecture import (
+    clip_architecture,
+    clip_vision_architecture,
+    unet_architecture,
+    vae_architecture,
+)
 from nodes.models.detection import Found, Hints, check_complete, read_architecture, unsupported
 from nodes.models.tensor_file import TensorReader
-from nodes.values import Architecture, Clip, LatentFormat, Model, Vae
+from nodes.models.wuerstchen_recipes import stage_recipe, stage_vae_recipe
+from nodes.values import Architecture, Clip, ClipVision, LatentFormat, Model, Vae
 
 SD1_LATENT = LatentFormat("sd1", channels=4, scale=0.18215)
 
 
 def model_recipe(found: Found, hints: Hints) -> Model:
-    """Return the recipe of a U-Net. Raises NodeError for families that are not supported yet."""
+    """Return the recipe of a denoising network. Raises NodeError for families that are not supported yet."""
+    stage = stage_recipe(found, hints)
+    if stage is not None:
+        return stage
     architecture = read_architecture(found, lambda: unet_architecture(found.shapes, hints.unet))
     if "vector_width" in dict(architecture.arguments):
         raise unsupported(found.header, "a Stable Diffusion XL or unCLIP model")
@@ -30,22 +39,34 @@ def model_recipe(found: Found, hints: Hints) -> Model:
     return Model(found.weights(), architecture, parametrisation, latent, family)
 
 
-def clip_recipe(found: Found, hints: Hints) -> Clip:
-    """Return the recipe of a text encoder."""
-    # Stable Diffusion 1.x takes the pooled state as it is, 2.x projected.
+def clip_recipe(found: Found, hints: Hints, family: str | None = None) -> Clip:
+    """Return the recipe of a text encoder for models of `family`, Stable Diffusion's where it is None."""
+    # Stable Diffusion 1.x and Würstchen take the pooled state as it is, the others projected.
     width = found.shapes.get("text_model.embeddings.token_embedding.weight", (0, 0))[1]
-    family = "sd2" if found.layout == "open_clip" or width == 1024 else "sd1"
+    own = "sd2" if found.layout == "open_clip" or width == 1024 else "sd1"
+    reader = family or own
     architecture = read_architecture(
-        found, lambda: clip_architecture(found.shapes, hints.text_encoder, projection=family == "sd2")
+        found,
+        lambda: clip_architecture(found.shapes, hints.text_encoder, projection=reader in ("sd2", "cascade")),
     )
-    if architecture["width"] == 1280:
+    if family is None and architecture["width"] == 1280:
         raise unsupported(found.header, "the second text encoder of Stable Diffusion XL")
     check_complete(found, architecture)
-    return Clip(found.weights(), architecture, family)
+    return Clip(found.weights(), architecture, reader)
+
+
+def clip_vision_recipe(found: Found, hints: Hints) -> ClipVision:
+    """Return the recipe of a vision encoder."""
+    architecture = read_architecture(found, lambda: clip_vision_architecture(found.shapes, hints.clip_vision))
+    check_complete(found, architecture)
+    return ClipVision(found.weights(), architecture)
 
 
 def vae_recipe(found: Found, hints: Hints) -> Vae:
-    """Return the recipe of an autoencoder."""
+    """Return the recipe of an autoencoder, or of what takes its place in models of several stages."""
+    stage = stage_vae_recipe(found, hints)
+    if stage is not None:
+        return stage
     architecture = read_architecture(found, lambda: vae_architecture(found.shapes, hints.vae))
     if architecture["latent_channels"] != 4:
         raise unsupported(

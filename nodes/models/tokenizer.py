@@ -68,6 +68,11 @@ class ClipTokenizer:
         )
         self._tokenizer = made
 
+    def id_of(self, token: str) -> int | None:
+        """Return the id of a token by its name in the vocabulary, such as `<|endoftext|>`; None where there is none."""
+        found: int | None = self._tokenizer.token_to_id(token)
+        return found
+
     def encode(self, text: str) -> list[int]:
         """Return the ids of `text`, without start and end."""
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -48,6 +49,10 @@ CLIP_TYPES = (
 )
 
 
+_CLIP_FAMILIES: Mapping[str, str | None] = {"stable_diffusion": None, "stable_cascade": "cascade"}
+"""By type, the family that reads the text encoder; None: the file tells."""
+
+
 class Checkpoint(NamedTuple):
     """The three networks of a checkpoint."""
 
@@ -61,16 +66,20 @@ def load_checkpoint(path: Path) -> Checkpoint:
     header = read_header(path)
     hints = hints_of(header)
     unet, clip, vae = (need(header, part) for part in ("unet", "text_encoder", "vae"))
-    return Checkpoint(model_recipe(unet, hints), clip_recipe(clip, hints), vae_recipe(vae, hints))
+    model = model_recipe(unet, hints)
+    reader = "cascade" if model.family.startswith("cascade") else None
+    return Checkpoint(model, clip_recipe(clip, hints, reader), vae_recipe(vae, hints))
 
 
 @node("CheckpointLoaderSimple", category="loaders", display_name="Load Checkpoint", lane="io", ahead=True)
 def checkpoint_loader_simple(
     *, ctx: Context, ckpt_name: Annotated[str, Choice(files="checkpoints")]
 ) -> Checkpoint:
-    """Loads a Stable Diffusion 1.x or 2.x checkpoint: one .safetensors file with U-Net, text encoder and VAE.
+    """Loads a checkpoint: one .safetensors file with denoising network, text encoder and VAE.
 
-    What it is, is read off the file itself. Raises NodeError, saying what the file is, where it is something else.
+    Stable Diffusion 1.x and 2.x, and either stage of Stable Cascade: Stage C comes with compressor and previewer for
+    a VAE, Stage B with Stage A. What it is, is read off the file itself. Raises NodeError, saying what the file is,
+    where it is something else.
     """
     return load_checkpoint(ctx.folders.find("checkpoints", ckpt_name))
 
@@ -121,7 +130,10 @@ def unet_loader(
     unet_name: Annotated[str, Choice(files="diffusion_models")],
     weight_dtype: Annotated[str, Choice(("default", "fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2"))],
 ) -> Model:
-    """Loads a U-Net alone. The fp8 types halve its memory: weights are stored so, and computing stays as it is."""
+    """Loads a U-Net alone, or a stage of Stable Cascade.
+
+    The fp8 types halve its memory: weights are stored so, and computing stays as it is.
+    """
     header = read_header(ctx.folders.find("diffusion_models", unet_name))
     model = model_recipe(need(header, "unet"), hints_of(header))
     if weight_dtype == "default":
@@ -137,16 +149,16 @@ def clip_loader(
     type: Annotated[str, Choice(CLIP_TYPES)],
     device: Annotated[str | None, Choice(("default", "cpu")), Widget(optional=True)] = None,
 ) -> Clip:
-    """Loads a CLIP text encoder alone; `type` says for which models, of which Stable Diffusion is supported here."""
-    if type != "stable_diffusion":
+    """Loads a CLIP text encoder alone; `type` says for which models: stable_diffusion or stable_cascade here."""
+    if type not in _CLIP_FAMILIES:
         raise NodeError(
             f"text encoders for {type} are not supported yet.",
             input="type",
-            allowed="stable_diffusion",
+            allowed=", ".join(_CLIP_FAMILIES),
             code="unsupported_model",
         )
     header = read_header(ctx.folders.find("text_encoders", clip_name))
-    return clip_recipe(need(header, "text_encoder"), hints_of(header))
+    return clip_recipe(need(header, "text_encoder"), hints_of(header), _CLIP_FAMILIES[type])
 
 
 @node("VAELoader", category="loaders", display_name="Load VAE", lane="io", ahead=True)

@@ -40,6 +40,10 @@ def build(architecture: Architecture) -> nn.Module:
             from nodes.models.networks.clip_text import ClipText
 
             return ClipText(**arguments)
+        case "clip_vision":
+            from nodes.models.networks.clip_vision import ClipVision
+
+            return ClipVision(**arguments)
         case "wuerstchen_prior":
             from nodes.models.networks.wuerstchen_prior import WuerstchenPrior
 

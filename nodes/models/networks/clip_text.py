@@ -12,18 +12,19 @@ from nodes.models.networks.layers import Embedding, LayerNorm, Linear, attend
 
 
 class Attention(nn.Module):
-    """Causal multi-head self-attention."""
+    """Multi-head self-attention; where it is causal, tokens see only themselves and those before them."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, causal: bool = True) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.causal = heads, causal
         self.q_proj, self.k_proj = Linear(width, width), Linear(width, width)
         self.v_proj, self.out_proj = Linear(width, width), Linear(width, width)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Map (b, tokens, width) to the same shape; `mask` (b, 1, tokens, tokens) stands in for the causal one."""
         q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
-        return self.out_proj(attend(q, k, v, self.heads, causal=mask is None, mask=mask))
+        causal = self.causal and mask is None
+        return self.out_proj(attend(q, k, v, self.heads, causal=causal, mask=mask))
 
 
 class Mlp(nn.Module):
@@ -43,9 +44,16 @@ class Mlp(nn.Module):
 class Layer(nn.Module):
     """One transformer layer, norms first."""
 
-    def __init__(self, width: int, heads: int, inner: int, activation: Literal["quick_gelu", "gelu"]) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        inner: int,
+        activation: Literal["quick_gelu", "gelu"],
+        causal: bool = True,
+    ) -> None:
         super().__init__()
-        self.layer_norm1, self.self_attn = LayerNorm(width), Attention(width, heads)
+        self.layer_norm1, self.self_attn = LayerNorm(width), Attention(width, heads, causal)
         self.layer_norm2, self.mlp = LayerNorm(width), Mlp(width, inner, activation)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
