@@ -10,6 +10,7 @@ PACK = Pack(
     name="nodes",
     modules=(
         "nodes.alpha",
+        "nodes.clip_vision",
         "nodes.compositing",
         "nodes.conditioning",
         "nodes.images",
@@ -29,6 +30,9 @@ PACK = Pack(
         "nodes.stable_diffusion.loaders",
         "nodes.stable_diffusion.text",
         "nodes.stable_diffusion.vae",
+        "nodes.wuerstchen.loaders",
+        "nodes.wuerstchen.latents",
+        "nodes.wuerstchen.stable_cascade",
     ),
     settle="nodes.models.settling:settle",
     model_roots=(Path(__file__).parent / "models" / "embedded",),

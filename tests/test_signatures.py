@@ -35,7 +35,22 @@ DECLARED = _declared()
 KNOWN = sorted(set(DECLARED) & set(DESCRIPTIONS))
 
 
-OWN = {"ImageGrid"}
+OWN = {
+    "ClassConditioning",
+    "EmptyConditioning",
+    "EmptyPixelLatent",
+    "ImageGrid",
+    "PixelModelLoader",
+    "SamplerDDIM",
+    "TimestepScheduler",
+    "WuerstchenCompressorLoader",
+    "WuerstchenDecoderLoader",
+    "WuerstchenEmptyLatents",
+    "WuerstchenImageEncode",
+    "WuerstchenPriorLoader",
+    "WuerstchenScheduler",
+    "WuerstchenStageBConditioning",
+}
 """Nodes that only this pack has."""
 
 
