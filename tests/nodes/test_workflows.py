@@ -23,7 +23,11 @@ EXPECTED = {
     "pixel_forward",
     "pixel_reverse",
     "seed_grid",
+    "stable_cascade",
     "text_to_image",
+    "wuerstchen",
+    "wuerstchen_image_variation",
+    "wuerstchen_stage_b",
 }
 
 
@@ -43,10 +47,12 @@ def folders(tmp_path: Path) -> Folders:
     """Folders in which the models that the workflows name are listed, whatever is in them."""
     checkpoints = tmp_path / "models" / "checkpoints"
     checkpoints.mkdir(parents=True)
-    (checkpoints / "shapes-sd.safetensors").touch()
-    pixels = tmp_path / "models" / "diffusers" / "ddpm-shapes"
-    pixels.mkdir(parents=True)
-    (pixels / "model_index.json").touch()
+    for name in ("shapes-sd", "stable_cascade_stage_b", "stable_cascade_stage_c"):
+        (checkpoints / f"{name}.safetensors").touch()
+    for name in ("ddpm-shapes", "shapes-wuerstchen"):
+        folder = tmp_path / "models" / "diffusers" / name
+        folder.mkdir(parents=True)
+        (folder / "model_index.json").touch()
     return Folders((tmp_path / "models",), tmp_path / "input", tmp_path / "output", tmp_path / "temp")
 
 
