@@ -27,7 +27,7 @@ WUERSTCHEN_C = LatentFormat("wuerstchen_c", channels=16, scale=1 / 42, downscale
 """The semantic latent of Würstchen v2: on links as the compressor makes it."""
 WUERSTCHEN_B = LatentFormat("wuerstchen_b", channels=4, scale=1 / 0.3764, downscale=4)
 """The latent of Würstchen v2's Stage A: on links as the VQGAN makes it."""
-CASCADE_C = LatentFormat("cascade_c", channels=16, scale=1.0, downscale=42)
+CASCADE_C = LatentFormat("cascade_c", channels=16, scale=1.0, downscale=42.67)
 CASCADE_B = LatentFormat("cascade_b", channels=4, scale=1 / 0.43, downscale=4)
 
 

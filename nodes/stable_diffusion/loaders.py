@@ -165,7 +165,8 @@ def clip_loader(
 def vae_loader(*, ctx: Context, vae_name: Annotated[str, Choice(("pixel_space",), files="vae")]) -> Vae:
     """Loads an autoencoder alone, from a file of its own or from a checkpoint in the vae folder.
 
-    `pixel_space` is the one of models that work on pixels: it changes the range of values alone.
+    `pixel_space` is the one of models that work on pixels: it changes the range of values alone. Stage A of Würstchen and
+    Stable Cascade, the compressor (effnet_encoder) and the previewer of Stage C count as autoencoders too.
     """
     if vae_name == "pixel_space":
         return pixel_vae()

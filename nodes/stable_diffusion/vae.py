@@ -33,7 +33,7 @@ def _foresee_encode(pixels: object, vae: object) -> Forecast:
 
 @node("VAEDecode", category="latent", display_name="VAE Decode", lane="device", foresee=_foresee_decode)
 def vae_decode(*, ctx: Context, samples: Latent, vae: Vae) -> Image:
-    """Decodes latents into pictures, (batch, height * 8, width * 8, 3).
+    """Decodes latents into pictures, (batch, height * 8, width * 8, 3); Stage A of Würstchen makes 4 of each pixel.
 
     Where memory runs out it goes on in tiles.
     """

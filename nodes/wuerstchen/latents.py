@@ -18,8 +18,9 @@ from nodes.resize import MAX_SIZE
 from nodes.values import Conditioning, Image, Latent, Vae
 
 SEMANTIC_CHANNELS = 16
+SEMANTIC_FORMATS = ("wuerstchen_c", "cascade_c")
 COMPRESSION = 42.67
-"""Pixels of the picture to one of Stage C's latent, in each direction."""
+"""Pixels of the picture to one of Stage C's latent, in each direction, as models are made for."""
 EXPANSION = 10.67
 """Pixels of Stage B's latent to one of Stage C's, in each direction."""
 STAGE_B_DOWNSCALE = 4
@@ -163,8 +164,7 @@ def with_stage_c(conditioning: Conditioning, stage_c: Latent) -> Conditioning:
 def form_with_stage_c(conditioning: object, stage_c: object) -> object:
     """Return what is known beforehand of the conditioning with Stage C's result. Raises NodeError for another latent."""
     form = stage_c if isinstance(stage_c, LatentForm) else LatentForm()
-    of_c = form.format is None or form.format.endswith("_c")
-    if not of_c or form.channels not in (None, SEMANTIC_CHANNELS):
+    if form.format not in (None, *SEMANTIC_FORMATS) or form.channels not in (None, SEMANTIC_CHANNELS):
         raise _no_result(form.words())
     if not isinstance(conditioning, ConditioningForm):
         return UNKNOWN

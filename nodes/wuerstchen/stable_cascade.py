@@ -14,6 +14,7 @@ from nodes.models.pool import ModelPool
 from nodes.resize import MAX_SIZE, resize
 from nodes.values import Conditioning, Image, Latent, Model, Vae
 from nodes.wuerstchen.latents import (
+    COMPRESSION,
     SEMANTIC_CHANNELS,
     StageLatents,
     check_compressor,
@@ -24,8 +25,6 @@ from nodes.wuerstchen.latents import (
     with_stage_c,
 )
 
-DOWNSCALE = 42
-"""Pixels of the picture to one of Stage C's latent that its empty latents stand for, whatever the compression."""
 Size = Annotated[int, Range(256, MAX_SIZE, step=8)]
 Compression = Annotated[int, Range(4, 128, step=1)]
 
@@ -41,7 +40,7 @@ class ControlLatents(NamedTuple):
 def _foresee_empty(width: object, height: object, compression: object, batch_size: object) -> Forecast:
     count = batch_size if isinstance(batch_size, int) else None
     rows, columns = _divided(height, compression), _divided(width, compression)
-    stage_c = LatentForm(count, SEMANTIC_CHANNELS, rows, columns, empty=True, downscale=DOWNSCALE)
+    stage_c = LatentForm(count, SEMANTIC_CHANNELS, rows, columns, empty=True, downscale=COMPRESSION)
     return Forecast((stage_c, empty_b_form(count, _divided(height, 4), _divided(width, 4))))
 
 
@@ -72,7 +71,7 @@ def stable_cascade_empty_latent_image(
     Stage C's have `compression` pixels of the picture to one of theirs, rounded down, Stage B's four.
     """
     stage_c = torch.zeros(batch_size, SEMANTIC_CHANNELS, height // compression, width // compression)
-    return StageLatents(Latent(stage_c, downscale=DOWNSCALE), empty_b(batch_size, height // 4, width // 4))
+    return StageLatents(Latent(stage_c, downscale=COMPRESSION), empty_b(batch_size, height // 4, width // 4))
 
 
 @node(
@@ -105,7 +104,7 @@ def stable_cascade_stage_c_vae_encode(
     with ctx.resource(ModelPool).vae(vae) as compressor:
         samples = compressor.encode(pictures[:, :3].movedim(1, -1))
     return StageLatents(
-        Latent(samples, downscale=DOWNSCALE), empty_b(samples.shape[0], height // 8 * 2, width // 8 * 2)
+        Latent(samples, downscale=COMPRESSION), empty_b(samples.shape[0], height // 8 * 2, width // 8 * 2)
     )
 
 
@@ -125,7 +124,7 @@ def stable_cascade_super_resolution_controlnet(*, ctx: Context, image: Image, va
     stage_c = torch.zeros(count, SEMANTIC_CHANNELS, height // 16, width // 16)
     return ControlLatents(
         Image(encoded.movedim(1, -1)),
-        Latent(stage_c, downscale=DOWNSCALE),
+        Latent(stage_c, downscale=COMPRESSION),
         empty_b(count, height // 2, width // 2),
     )
 

@@ -22,15 +22,18 @@ from nodes.stable_diffusion.loaders import (
     checkpoint_loader_simple,
     clip_loader,
     diffusers_loader,
+    load_checkpoint,
     unet_loader,
     vae_loader,
 )
-from nodes.values import LatentFormat
+from nodes.values import Architecture, LatentFormat
 from nodes.wuerstchen.loaders import (
     wuerstchen_compressor_loader,
     wuerstchen_decoder_loader,
     wuerstchen_prior_loader,
 )
+from tests.nodes.models.test_detection import hollow
+from tests.nodes.models.wuerstchen import built_shapes
 from tests.nodes.wuerstchen.tiny import COMPRESSOR, Published
 
 
@@ -299,3 +302,44 @@ def test_a_part_alone_is_named_with_the_node_that_loads_it(
         checkpoint_loader_simple(ctx=context, ckpt_name="part.safetensors")
     assert caught.value.hint is not None
     assert node in caught.value.hint
+
+
+def packed(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Shapes of a stage under the names of the original files."""
+    found = {}
+    for key, shape in shapes.items():
+        if ".attention.to_q." in key:
+            found[key.replace("attention.to_q.", "attention.attn.in_proj_")] = (shape[0] * 3, *shape[1:])
+        elif ".attention.to_out.0." in key:
+            found[key.replace("attention.to_out.0", "attention.attn.out_proj")] = shape
+        elif ".attention." not in key:
+            found[key] = shape
+    return found
+
+
+def test_the_published_checkpoint_of_stage_c_is_told_by_names_and_shapes(tmp_path: Path) -> None:
+    text = {
+        "vocabulary": 49408,
+        "positions": 77,
+        "width": 1280,
+        "layers": 32,
+        "heads": 20,
+        "inner": 5120,
+        "activation": "gelu",
+        "projection": 1280,
+    }
+    stage = built_shapes(Architecture("stable_cascade", ()))
+    clip = built_shapes(Architecture("clip_text", tuple(text.items())))
+    clip["text_projection"] = clip.pop("text_projection.weight")
+    vae = built_shapes(Architecture("stage_c_coder", (("encoder", ()), ("previewer", ()))))
+    shapes = {f"model.diffusion_model.{key}": shape for key, shape in packed(stage).items()}
+    for key, shape in clip.items():
+        shapes[f"text_encoder.clip_g.{'' if key == 'text_projection' else 'transformer.'}{key}"] = shape
+    shapes |= {f"vae.{key}": shape for key, shape in vae.items()}
+    model, clip_recipe, vae_recipe = load_checkpoint(hollow(tmp_path / "c.safetensors", shapes))
+    assert model.family == "cascade_c"
+    assert built_shapes(model.architecture) == stage
+    assert (model.architecture["num_heads"], model.architecture["switch_level"]) == ((32, 32), (False,))
+    assert clip_recipe.architecture == Architecture("clip_text", tuple(text.items()))
+    assert vae_recipe.latent_format.name == "cascade_c"
+    assert built_shapes(vae_recipe.architecture) == vae
