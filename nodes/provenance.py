@@ -41,7 +41,7 @@ def _making(ctx: Context) -> dict[str, Any]:
     facts: dict[str, Any] = {"version": _version("nodegraph"), "torch": _version("torch")}
     models = _models(ctx)
     if models:
-        from nodes.models.pool import network_dtype, resolve_device
+        from nodes.models.devices import network_dtype, resolve_device
 
         device = resolve_device(ctx.runtime.device)
         dtype = network_dtype(ctx.runtime.dtype, device)

@@ -9,7 +9,7 @@ from nodes.diffusion.denoiser import OnStep, Step
 from nodes.diffusion.samplers import SAMPLERS
 from nodes.diffusion.sampling import StepPreview, draw_noise, fit_channels, sample, sampled_levels
 from nodes.diffusion.schedules import SCHEDULES
-from nodes.forms import sampled
+from nodes.forms import CondForm, sampled
 from nodes.values import Conditioning, Guider, Latent, Model, Sampler, Sigmas
 
 Seed = Annotated[int, Range(0, 2**64 - 1), Widget(control_after_generate=True)]
@@ -119,10 +119,21 @@ def run_guider(
     latent = fit_channels(latent, guider.model)
     if len(sigmas.values) == 0:
         return latent, latent
+    from nodes.models.memory import sampling_bytes
     from nodes.models.pool import ModelPool
 
     noise = draw_noise(latent, noise_seed)
-    with ctx.resource(ModelPool).network(guider.model) as network:
+    pool = ctx.resource(ModelPool)
+
+    def works() -> int:
+        batch, _, height, width = latent.samples.shape
+        forms = [
+            CondForm.of(cond) for _, conditioning in guider.conditionings for cond in conditioning.entries
+        ]
+        _, dtype = pool.placing.network(guider.model)
+        return sampling_bytes(guider.model.architecture, (batch, height, width), forms, dtype)
+
+    with pool.network(guider.model, works) as network:
         report = _report(ctx, guider.model, on_step)
         return sample(network, guider, noise, seed, sampler, sigmas, latent, report, ctx.make_room)
 

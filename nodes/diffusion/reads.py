@@ -72,6 +72,7 @@ class CondForm:
     """The shape of each extra that is a tensor, by name."""
     label: int | None = None
     """The number of the class, the largest where there are several."""
+    tokens: int | None = None
 
     @classmethod
     def of(cls, cond: Cond) -> CondForm:
@@ -82,7 +83,7 @@ class CondForm:
         pooled = None if cond.pooled is None else cond.pooled.shape[-1]
         labels: Tensor | None = cond.extras.get("class_labels")
         label = None if labels is None else int(labels.max())
-        return cls(cond.context.shape[-1], pooled, shapes, label)
+        return cls(cond.context.shape[-1], pooled, shapes, label, cond.context.shape[1])
 
 
 def check_reads(guider: Guider) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -10,37 +10,84 @@ from torch import Tensor, nn
 
 from nodegraph.node import NodeError
 from nodes.models.coding import coding
+from nodes.models.devices import host_room
 from nodes.models.loading import Placement
+from nodes.models.networks.steps import Steps
+from nodes.models.seamless import choose, decode, whole_bytes
 from nodes.models.tiling import OnTile, average_of_tilings, memory_shortage
 from nodes.pairing import check_decoder, check_picture, wrong_latent_for_vae
 from nodes.values import Vae
 
 RETRIES = ((512, 128), (256, 64), (128, 32))
 """Tiles and overlaps in pixels that are tried one after the other where memory runs out."""
+SHRINK = 4
+"""What the room for tiles is divided by where memory runs out all the same."""
+Room = Callable[[int], int]
+"""Asks for so many bytes of the device to compute in; returns how many there are."""
+
+
+def unlimited(wanted: int) -> int:
+    """Give what is asked for."""
+    return wanted
 
 
 class Autoencoder:
     """An autoencoder on its device. Latents are unscaled; pictures are float32, 0..1, on the CPU."""
 
-    def __init__(self, module: nn.Module, vae: Vae, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        vae: Vae,
+        device: torch.device,
+        dtype: torch.dtype,
+        room: Room = unlimited,
+    ) -> None:
         self.module = module
+        self._room = room
         self.vae = vae
         self.device = device
         self.dtype = dtype
         self.coding = coding(vae.architecture)
 
     def decode(self, samples: Tensor, on_tile: OnTile | None = None) -> Tensor:
-        """Return pictures (batch, H, W, 3) of latents (batch, channels, h, w); in tiles where memory is short.
+        """Return pictures (batch, H, W, 3) of latents (batch, channels, h, w).
 
-        Raises NodeError for latents of another shape.
+        Where the room on the device does not suffice for the whole, it goes on in tiles, which show no seam. Raises
+        NodeError for latents of another shape.
         """
         self._check_latents(samples)
+        count = samples.shape[0]
+        parts = []
+        for index in range(count):
 
-        def whole() -> Tensor:
-            parts = [self._decode(samples[index : index + 1]) for index in range(samples.shape[0])]
-            return self._pictures(torch.cat(parts))
+            def on_part(done: int, total: int, before: int = index) -> None:
+                if on_tile is not None:
+                    on_tile(before * total + done, count * total)
 
-        return self._smaller(whole, lambda tile, shared: self.decode_tiled(samples, tile, shared, on_tile))
+            parts.append(self._decode_one(samples[index : index + 1], on_part))
+        return self._pictures(torch.cat(parts))
+
+    def _decode_one(self, sample: Tensor, on_tile: OnTile) -> Tensor:
+        if self.coding.steps is None:
+            return self._smaller(
+                lambda: self._decode(sample),
+                lambda tile, shared: self._decode_tiles(sample, tile, shared, on_tile),
+            )
+        steps = self.coding.steps(self.module)
+        size = (sample.shape[-2], sample.shape[-1])
+        wanted = whole_bytes(steps, size[0] * size[1], self.dtype.itemsize)
+        room = self._room(wanted)
+        attempts: list[Callable[[], Tensor]] = [partial(self._decode, sample)] if room >= wanted else []
+        for share in (1, SHRINK, SHRINK**2, SHRINK**3):
+            attempts.append(partial(self._in_tiles, steps, sample, min(room, wanted - 1) // share, on_tile))
+        return self._first_that_fits(attempts, "even in small tiles")
+
+    @torch.no_grad()
+    def _in_tiles(self, steps: Steps, sample: Tensor, room: int, on_tile: OnTile) -> Tensor:
+        tiling = choose(
+            steps, (sample.shape[-2], sample.shape[-1]), self.dtype.itemsize, room, host_room(self.device)
+        )
+        return decode(steps, self._input(sample), tiling, self.device, on_tile)
 
     def decode_tiled(
         self, samples: Tensor, tile_size: int, overlap: int, on_tile: OnTile | None = None
@@ -50,12 +97,13 @@ class Autoencoder:
         The overlap is at most a quarter of the tile.
         """
         self._check_latents(samples)
+        return self._pictures(self._decode_tiles(samples, tile_size, overlap, on_tile))
+
+    def _decode_tiles(self, samples: Tensor, tile_size: int, overlap: int, on_tile: OnTile | None) -> Tensor:
         step, channels = self.coding.decode_step, self.coding.picture_channels
         tile = max(2, tile_size // step)
         shared = min(overlap, tile_size // 4) // step
-        return self._pictures(
-            average_of_tilings(samples, self._decode, tile, shared, step, channels, on_tile)
-        )
+        return average_of_tilings(samples, self._decode, tile, shared, step, channels, on_tile)
 
     def encode(self, pixels: Tensor, on_tile: OnTile | None = None) -> Tensor:
         """Return latents (batch, channels, h, w) of pictures (batch, H, W, 3 or more); the posterior's mean.
@@ -80,7 +128,10 @@ class Autoencoder:
     def _smaller(self, whole: Callable[[], Tensor], tiled: Callable[[int, int], Tensor]) -> Tensor:
         """What `whole` gives; where memory runs out, what tiles of falling size give."""
         smaller = (partial(tiled, tile, shared) for tile, shared in RETRIES)
-        attempts: tuple[Callable[[], Tensor], ...] = (whole, *smaller)
+        return self._first_that_fits([whole, *smaller], f"even in tiles of {RETRIES[-1][0]} pixels")
+
+    def _first_that_fits(self, attempts: Sequence[Callable[[], Tensor]], tried: str) -> Tensor:
+        """What the first of the attempts gives that memory suffices for."""
         for attempt in attempts:
             try:
                 return attempt()
@@ -91,7 +142,7 @@ class Autoencoder:
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
         raise NodeError(
-            f"there is not enough memory on {self.device} for the VAE, even in tiles of {RETRIES[-1][0]} pixels.",
+            f"there is not enough memory on {self.device} for the VAE, {tried}.",
             code="out_of_memory",
             hint="Make the picture smaller, or close what else uses the memory.",
         )

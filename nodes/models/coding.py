@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from nodes.models.networks.steps import Steps
 from nodes.values import Architecture
 
 Mapped = Callable[[Any, Tensor], Tensor]
@@ -29,6 +30,8 @@ class Coding:
     signed: bool = False
     """Whether the network's pictures are -1..1; else they are 0..1."""
     picture_channels: int = 3
+    steps: Callable[[Any], Steps] | None = None
+    """(module) -> its decoder in steps, for decoding in tiles without a seam; None where it has no such form."""
 
     def into_network(self, pictures: Tensor) -> Tensor:
         """Return pictures of 0..1 in the network's range."""
@@ -56,6 +59,11 @@ def _decode(module: Any, latents: Tensor) -> Tensor:
     return pictures
 
 
+def _steps(module: Any) -> Steps:
+    steps: Steps = module.steps()
+    return steps
+
+
 def _autoencoder_kl(arguments: Mapping[str, Any]) -> Coding:
     step = 2 ** (len(arguments["channel_mult"]) - 1)
     return Coding(
@@ -66,6 +74,7 @@ def _autoencoder_kl(arguments: Mapping[str, Any]) -> Coding:
         decode_step=step,
         signed=True,
         picture_channels=arguments.get("picture_channels", 3),
+        steps=_steps,
     )
 
 

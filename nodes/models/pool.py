@@ -5,9 +5,8 @@ from __future__ import annotations
 import gc
 import itertools
 import mmap
-import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from nodegraph.node import NodeError, Resource, Runtime
 from nodes.models.autoencoder import Autoencoder
+from nodes.models.devices import Placing
 from nodes.models.embeddings import embedding_file, read_embedding
 from nodes.models.loading import Placement, assemble, empty_module, read_tensors
 from nodes.models.network import Network
@@ -29,44 +29,6 @@ from nodes.models.text_encoder import TextEncoder
 from nodes.models.tiling import memory_shortage
 from nodes.models.vision_encoder import VisionEncoder
 from nodes.values import Architecture, Clip, ClipVision, Model, Patch, Vae, Weights
-
-DTYPES: Mapping[str, torch.dtype] = {
-    "fp32": torch.float32,
-    "bf16": torch.bfloat16,
-    "fp16": torch.float16,
-    "fp8_e4m3fn": torch.float8_e4m3fn,
-    "fp8_e5m2": torch.float8_e5m2,
-}
-_CPU_SHARE, _GPU_SHARE = 0.6, 0.9
-"""Of all memory: what models may take where the session sets no budget."""
-
-
-def resolve_device(name: str) -> torch.device:
-    """Return the device that `name` means; `auto` is the best there is. Raises NodeError for one that is not there."""
-    if name == "auto":
-        mps = torch.backends.mps.is_available()
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise NodeError(
-            f"the device {name!r} is not there.",
-            code="no_device",
-            allowed="auto, cpu, cuda, cuda:N or mps, where this machine and its torch have them",
-        ) from error
-    return device
-
-
-def network_dtype(choice: str, device: torch.device) -> torch.dtype:
-    """Return what networks compute in: `auto` is fp16 on a GPU and fp32 on the CPU. Raises NodeError for others."""
-    if choice == "auto":
-        return torch.float32 if device.type == "cpu" else torch.float16
-    if choice not in ("fp32", "bf16", "fp16"):
-        raise NodeError(
-            f"the dtype {choice!r} is unknown.", code="unknown_dtype", allowed="auto, fp32, bf16, fp16"
-        )
-    return DTYPES[choice]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +57,8 @@ class ModelPool(Resource):
 
     def __init__(self, runtime: Runtime, patches: PatchRegistry = PATCHES) -> None:
         self.runtime = runtime
-        self.device = resolve_device(runtime.device)
-        self.dtype = network_dtype(runtime.dtype, self.device)
-        self.budget = runtime.device_budget or _whole_memory(self.device)
+        self.placing = Placing(runtime)
+        self.device, self.dtype, self.budget = self.placing.device, self.placing.dtype, self.placing.budget
         self._patches = patches
         self._entries: dict[_Key, _Entry] = {}
         self._loading: dict[_Key, threading.Lock] = {}
@@ -110,22 +71,22 @@ class ModelPool(Resource):
         return cls(runtime)
 
     @contextmanager
-    def network(self, model: Model) -> Iterator[Network]:
-        """Give the model's network for as long as the block runs. Raises NodeError where it cannot be loaded."""
-        compute = self.dtype if model.dtype is None or model.dtype.startswith("fp8") else DTYPES[model.dtype]
-        stored = DTYPES[model.dtype] if model.dtype is not None else compute
-        key = _Key(
-            model.weights, model.architecture, Placement(self.device, stored), _of_weights(model.patches)
-        )
+    def network(self, model: Model, works: Callable[[], int] | None = None) -> Iterator[Network]:
+        """Give the model's network for as long as the block runs. Raises NodeError where it cannot be loaded.
+
+        `works` says how many bytes its calls will take: room is made for them where it may be short.
+        """
+        placement, compute = self.placing.network(model)
+        key = _Key(model.weights, model.architecture, placement, _of_weights(model.patches))
         with self._pinned(key) as module:
+            if works is not None and self._may_be_short():
+                self.room(works())
             yield Network(cast(DenoisingModule, module), model, self.device, compute, self._patches)
 
     @contextmanager
     def text_encoder(self, clip: Clip) -> Iterator[TextEncoder]:
         """Give the text encoder for as long as the block runs. Raises NodeError where it cannot be loaded."""
-        # Weights stay as stored (mapped, on a CPU); the layers compute in float32.
-        placement = Placement(self.device, DTYPES[clip.dtype] if clip.dtype is not None else None)
-        key = _Key(clip.weights, clip.architecture, placement, _of_weights(clip.patches))
+        key = _Key(clip.weights, clip.architecture, self.placing.as_stored(clip), _of_weights(clip.patches))
         # Used once in a while: its pages need not stay resident while samplers run.
         with self._pinned(key, resting=True) as module:
             yield TextEncoder(cast(ClipText, module), clip, self.device, self._embedding)
@@ -133,7 +94,7 @@ class ModelPool(Resource):
     @contextmanager
     def clip_vision(self, recipe: ClipVision) -> Iterator[VisionEncoder]:
         """Give the vision encoder for as long as the block runs. Raises NodeError where it cannot be loaded."""
-        placement = Placement(self.device, DTYPES[recipe.dtype] if recipe.dtype is not None else None)
+        placement = self.placing.as_stored(recipe)
         key = _Key(recipe.weights, recipe.architecture, placement)
         with self._pinned(key, resting=True) as module:
             yield VisionEncoder(cast(ClipVisionModule, module), self.device)
@@ -141,12 +102,33 @@ class ModelPool(Resource):
     @contextmanager
     def vae(self, vae: Vae) -> Iterator[Autoencoder]:
         """Give the autoencoder for as long as the block runs. Raises NodeError where it cannot be loaded."""
-        dtype = DTYPES[vae.dtype] if vae.dtype is not None else self._vae_dtype()
-        # On a CPU the weights stay as stored, mapped: its peak is the run's peak, and the casts cost little beside it.
-        kept = vae.dtype is None and self.device.type == "cpu"
-        key = _Key(vae.weights, vae.architecture, Placement(self.device, None if kept else dtype))
+        placement, dtype = self.placing.vae(vae)
+        key = _Key(vae.weights, vae.architecture, placement)
         with self._pinned(key, resting=True) as module:
-            yield Autoencoder(module, vae, self.device, dtype)
+            yield Autoencoder(module, vae, self.device, dtype, self.room)
+
+    def room(self, wanted: int) -> int:
+        """Make room for `wanted` bytes of computing by evicting modules that are not in use.
+
+        Returns the bytes of the budget that are free then, which may be fewer.
+        """
+        over = self.held() + wanted - self.budget
+        if over > 0:
+            self.release(over)
+        return max(0, self.budget - self.held())
+
+    def holds(self) -> tuple[Weights, ...]:
+        """Return whose modules it holds, the least recently used first."""
+        with self._lock:
+            return tuple(
+                key.weights for key in sorted(self._entries, key=lambda key: self._entries[key].used)
+            )
+
+    def _may_be_short(self) -> bool:
+        """Whether to count what a call takes: something could be evicted, and half of the budget is in use."""
+        with self._lock:
+            idle = any(not entry.pins for entry in self._entries.values())
+        return idle and self.held() * 2 > self.budget
 
     def held(self) -> int:
         """Return the bytes of all modules; tensors that modules share count once."""
@@ -171,11 +153,6 @@ class ModelPool(Resource):
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
         return freed
-
-    def _vae_dtype(self) -> torch.dtype:
-        if self.device.type == "cuda" and torch.cuda.is_bf16_supported():
-            return torch.bfloat16
-        return torch.float32
 
     def _embedding(self, name: str, width: int) -> Tensor | None:
         path = embedding_file(self.runtime.folders, name)
@@ -287,13 +264,3 @@ def _needed(key: _Key) -> int:
     size = 2 if key.placement.dtype is None else key.placement.dtype.itemsize
     count: int = sum(tensor.numel() for tensor in empty_module(key.architecture).state_dict().values())
     return count * size
-
-
-def _whole_memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[1] * _GPU_SHARE)
-    try:
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        total = 16_000_000_000
-    return int(total * _CPU_SHARE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nodegraph.node import Runtime
-from nodes.models.pool import network_dtype, resolve_device
+from nodes.models.devices import network_dtype, resolve_device
 
 
 def settle(runtime: Runtime) -> Runtime:

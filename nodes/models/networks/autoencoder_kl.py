@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nodes.models.networks.layers import Conv2d, GroupNorm, attend, cast
+from nodes.models.networks.steps import Norm, Step, Steps, local, of_input
 
 STRIP = 1 << 23
 """Elements of an input that a convolution takes at once on a CPU."""
@@ -47,10 +48,10 @@ class ResnetBlock(nn.Module):
             self.nin_shortcut = Conv2d(channels, out, 1)
         self.same = channels == out
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, norm: Norm = of_input) -> Tensor:
         """Map (b, channels, h, w) to (b, out, h, w)."""
-        h = self.conv1(F.silu(self.norm1(x), inplace=True))
-        h = self.conv2(F.silu(self.norm2(h), inplace=True))
+        h = self.conv1(F.silu(norm(self.norm1, x), inplace=True))
+        h = self.conv2(F.silu(norm(self.norm2, h), inplace=True))
         return (x if self.same else self.nin_shortcut(x)) + h
 
 
@@ -168,15 +169,41 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Map (b, z_channels, h, w) to (b, out, H, W)."""
-        h = self.conv_in(z)
-        for block in self.mid.values():
-            h = block(h)
+        h = self.head(z)
         for level in reversed(self.up):
             for block in level["block"]:  # type: ignore[index]
                 h = block(h)
             if "upsample" in level:  # type: ignore[operator]
                 h = level["upsample"](h)  # type: ignore[index]
-        return self.conv_out(F.silu(self.norm_out(h), inplace=True))
+        return self.last(h)
+
+    def head(self, z: Tensor) -> Tensor:
+        """Map (b, z_channels, h, w) to (b, channels, h, w): what is done at the latent's size, attention included."""
+        h = self.conv_in(z)
+        for block in self.mid.values():
+            h = block(h)
+        return h
+
+    def last(self, h: Tensor, norm: Norm = of_input) -> Tensor:
+        """Map (b, channels, H, W) to (b, out, H, W)."""
+        return self.conv_out(F.silu(norm(self.norm_out, h), inplace=True))
+
+    def steps(self) -> tuple[Step, ...]:
+        """Return what follows the head."""
+        found: list[Step] = []
+        for level in reversed(self.up):
+            for block in level["block"]:  # type: ignore[index]
+                wide, narrow = block.conv1.in_channels, block.conv1.out_channels
+                # The input, and the larger of: a convolution's input and output; the same of the second, and its skip.
+                peak = wide + max(wide + narrow, 3 * narrow)
+                found.append(Step(block, 2, narrow, peak, norms=2))
+            if "upsample" in level:  # type: ignore[operator]
+                larger = level["upsample"]  # type: ignore[index]
+                channels = larger.conv.out_channels
+                found.append(Step(local(larger), 1, channels, 2.25 * channels, scale=2))
+        wide, out = self.conv_out.in_channels, self.conv_out.out_channels
+        found.append(Step(self.last, 1, out, 2 * wide + out, norms=1))
+        return tuple(found)
 
 
 class AutoencoderKL(nn.Module):
@@ -216,3 +243,13 @@ class AutoencoderKL(nn.Module):
     def decode(self, latents: Tensor) -> Tensor:
         """Map latents (b, latent_channels, h, w) to pictures (b, 3, H, W), about -1..1."""
         return self.decoder(self.post_quant_conv(latents))
+
+    def steps(self) -> Steps:
+        """Return the decoder in steps."""
+        width = self.decoder.conv_in.out_channels
+
+        def head(latents: Tensor) -> Tensor:
+            return self.decoder.head(self.post_quant_conv(latents))
+
+        # In the attention: its input, the normalised one, three projections, two of them in two layouts, the latent.
+        return Steps(head, width, 8 * width + self.post_quant_conv.in_channels, self.decoder.steps())

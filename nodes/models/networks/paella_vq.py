@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nodes.models.networks.layers import BatchNorm2d, Conv2d, ConvTranspose2d, Embedding, Linear
+from nodes.models.networks.steps import Step, Steps, local
 
 _EPS = 1e-6
 _AT_ONCE = 1 << 25
@@ -77,7 +78,7 @@ class PaellaVQ(nn.Module):
     ) -> None:
         super().__init__()
         self.picture_channels, self.latent_channels = picture_channels, latent_channels
-        self.downscale = patch_size * 2 ** (levels - 1)
+        self.patch_size, self.downscale = patch_size, patch_size * 2 ** (levels - 1)
         widths = [channels // 2**level for level in reversed(range(levels))]
         patches = picture_channels * patch_size**2
         self.in_block = nn.Sequential(nn.PixelUnshuffle(patch_size), Conv2d(patches, widths[0], 1))
@@ -107,3 +108,28 @@ class PaellaVQ(nn.Module):
     def decode(self, latents: Tensor, quantize: bool = False) -> Tensor:
         """Map latents (b, latent_channels, h, w) to pictures (b, picture_channels, H, W), about 0..1."""
         return self.out_block(self.up_blocks(self.vquantizer(latents) if quantize else latents))
+
+    def steps(self) -> Steps:
+        """Return the decoder, without the codebook, in steps: all of them see a little way around a pixel."""
+        channels = self.latent_channels
+        found: list[Step] = []
+        for block in self.up_blocks:
+            if isinstance(block, MixingBlock):
+                # With the pointwise network's states, four times as wide before and after its activation; in strips, where
+                # these are put together, and where the last is made.
+                strips = ((5 * channels, 0), (3 * channels, 2 * _AT_ONCE))
+                found.append(Step(local(block), 1, channels, 11 * channels, strips))
+            elif isinstance(block, ConvTranspose2d):
+                wide, channels = channels, block.out_channels
+                found.append(Step(local(block), 1, channels, channels + wide / 4, scale=2))
+            else:
+                wide, channels = channels, block[0].out_channels  # type: ignore[index]
+                found.append(Step(local(block), 0, channels, channels + wide))
+        patch = self.patch_size
+        peak = self.picture_channels * 2 + channels / patch**2
+        found.append(Step(local(self.out_block), 0, self.picture_channels, peak, scale=patch))
+        return Steps(_same, self.latent_channels, self.latent_channels, tuple(found))
+
+
+def _same(latents: Tensor) -> Tensor:
+    return latents

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nodegraph.node import NodeError
 from nodes.models.autoencoder import Autoencoder, crop
@@ -65,44 +66,59 @@ def test_tiles_give_nearly_the_whole(autoencoder: Autoencoder) -> None:
     assert float((encoded - whole_latents).abs().mean()) < 0.1 * float(whole_latents.std())
 
 
-class Limited(AutoencoderKL):
-    """An autoencoder on a device with memory for so many pixels at once."""
-
-    most: int
-
-    def decode(self, latents: Tensor) -> Tensor:
-        if latents.shape[-2] * latents.shape[-1] * 64 > self.most:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
-        return super().decode(latents)
-
-    def encode(self, pictures: Tensor) -> Tensor:
-        if pictures.shape[-2] * pictures.shape[-1] > self.most:
-            raise MemoryError
-        return super().encode(pictures)
-
-
 def _limited(autoencoder: Autoencoder, most: int) -> Autoencoder:
-    module = Limited(**dict(autoencoder.vae.architecture.arguments))
+    """The same on a device that has memory for convolutions of so many numbers at once."""
+    module = AutoencoderKL(**dict(autoencoder.vae.architecture.arguments))
     module.load_state_dict(autoencoder.module.state_dict())
-    module.requires_grad_(False).most = most
+
+    def check(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+        if given[0].numel() > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+
+    for part in module.modules():
+        if isinstance(part, Conv2d):
+            part.register_forward_pre_hook(check)
+    module.requires_grad_(False)
     return Autoencoder(module, autoencoder.vae, autoencoder.device, autoencoder.dtype)
 
 
 def test_out_of_memory_goes_on_in_smaller_and_smaller_tiles(autoencoder: Autoencoder) -> None:
+    latents, pixels = torch.randn(2, 4, 18, 17), torch.rand(1, 144, 136, 3)
+    counts: list[tuple[int, int]] = []
+    found = _limited(autoencoder, 60_000).decode(latents, lambda done, total: counts.append((done, total)))
+    torch.testing.assert_close(found, autoencoder.decode(latents), rtol=0, atol=1e-4)
+    assert counts[-1][0] == counts[-1][1] > 10
+    assert all(before[0] < after[0] for before, after in itertools.pairwise(counts[-5:]))
     tile = 128
-    limited = _limited(autoencoder, tile * tile)
-    latents, pixels = torch.randn(1, 4, 18, 17), torch.rand(1, 144, 136, 3)
-    counts: list[int] = []
-    decoded = limited.decode(latents, lambda done, _: counts.append(done))
-    assert torch.equal(decoded, autoencoder.decode_tiled(latents, tile, tile // 4))
-    assert counts[-1] > 3
-    assert torch.equal(limited.encode(pixels), autoencoder.encode_tiled(pixels, tile, tile // 4))
+    encoded = _limited(autoencoder, (tile + 1) ** 2 * 8).encode(pixels)
+    assert torch.equal(encoded, autoencoder.encode_tiled(pixels, tile, tile // 4))
 
 
 def test_too_little_memory_for_any_tile_is_said(autoencoder: Autoencoder) -> None:
-    with pytest.raises(NodeError, match="not enough memory on cpu for the VAE") as caught:
-        _limited(autoencoder, 1000).decode(torch.zeros(1, 4, 8, 8))
+    limited = _limited(autoencoder, 100)
+    with pytest.raises(
+        NodeError, match="not enough memory on cpu for the VAE, even in small tiles"
+    ) as caught:
+        limited.decode(torch.zeros(1, 4, 8, 8))
     assert caught.value.code == "out_of_memory"
+    with pytest.raises(NodeError, match="not enough memory on cpu for the VAE, even in tiles of 128 pixels"):
+        limited.encode(torch.zeros(1, 64, 64, 3))
+
+
+@pytest.mark.parametrize("share", [0.6, 0.2, 0.0])
+def test_where_the_room_does_not_suffice_tiles_give_the_whole(autoencoder: Autoencoder, share: float) -> None:
+    latents = torch.randn(1, 4, 19, 33)
+    asked: list[int] = []
+
+    def room(wanted: int) -> int:
+        asked.append(wanted)
+        return int(wanted * share)
+
+    small = Autoencoder(autoencoder.module, autoencoder.vae, autoencoder.device, autoencoder.dtype, room)
+    tiles: list[int] = []
+    found = small.decode(latents, lambda done, total: tiles.append(total))
+    assert (len(asked), tiles == []) == (1, False)
+    torch.testing.assert_close(found, autoencoder.decode(latents), rtol=0, atol=1e-4)
 
 
 def test_a_convolution_in_strips_is_the_convolution() -> None:

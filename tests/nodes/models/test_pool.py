@@ -15,8 +15,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from nodegraph.node import Folders, NodeError, Runtime
+from nodes.models.devices import network_dtype, resolve_device
 from nodes.models.patches import PatchRegistry
-from nodes.models.pool import ModelPool, network_dtype, resolve_device
+from nodes.models.pool import ModelPool
 from nodes.models.tensor_file import read_header
 from nodes.stable_diffusion.loaders import Checkpoint, load_checkpoint
 from nodes.values import Model, Patch
@@ -152,6 +153,55 @@ def test_a_module_in_use_survives_a_budget_it_does_not_fit(folders: Folders, rec
     # Loading the encoder made room: nothing else was in use.
     with pool.network(recipes.MODEL) as network:
         assert network.module is not module
+
+
+def test_networks_take_turns_under_a_budget_that_holds_one(
+    folders: Folders, recipes: Checkpoint, second: Any
+) -> None:
+    other = load_checkpoint(second.file)
+    sizes = ModelPool.open(Runtime(folders, dtype="fp32"))
+    with sizes.network(other.MODEL):
+        one = sizes.held()
+    pool = ModelPool.open(Runtime(folders, dtype="fp32", device_budget=one + one // 2))
+    held = []
+    for model in (recipes.MODEL, other.MODEL, recipes.MODEL):
+        with pool.network(model):
+            held.append(pool.holds())
+        assert pool.held() <= pool.budget
+    assert held == [(recipes.MODEL.weights,), (other.MODEL.weights,), (recipes.MODEL.weights,)]
+
+
+def test_what_a_call_takes_is_made_room_for_where_it_may_be_short(
+    folders: Folders, recipes: Checkpoint, second: Any
+) -> None:
+    other = load_checkpoint(second.file)
+    asked: list[int] = []
+
+    def works(wanted: int) -> int:
+        asked.append(wanted)
+        return wanted
+
+    sizes = ModelPool.open(Runtime(folders, dtype="fp32"))
+    with sizes.network(recipes.MODEL), sizes.network(other.MODEL):
+        both = sizes.held()
+    roomy = ModelPool.open(Runtime(folders, dtype="fp32", device_budget=3 * both))
+    tight = ModelPool.open(Runtime(folders, dtype="fp32", device_budget=both + 1000))
+    for pool in (roomy, tight):
+        with pool.network(recipes.MODEL, lambda: works(0)):
+            pass
+        with pool.network(other.MODEL, lambda: works(900)):
+            assert pool.holds() == (recipes.MODEL.weights, other.MODEL.weights)
+        with pool.network(other.MODEL, lambda: works(1100)):
+            held = pool.holds()
+        assert held == (
+            (other.MODEL.weights,) if pool is tight else (recipes.MODEL.weights, other.MODEL.weights)
+        )
+    # Where there is room in any case, or nothing to evict, nobody asks what a call takes.
+    assert asked == [900, 1100]
+    with tight.vae(recipes.VAE) as autoencoder:
+        assert tight.room(10**12) == tight.budget - tight.held()
+        assert tight.holds() == (recipes.VAE.weights,)
+        assert autoencoder.decode(torch.zeros(1, 4, 2, 2)).shape == (1, 16, 16, 3)
 
 
 def test_memory_that_runs_out_makes_room_and_tries_once_more(folders: Folders, recipes: Checkpoint) -> None:
