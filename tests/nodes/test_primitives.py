@@ -51,4 +51,5 @@ def test_tensors_are_shown_by_shape_range_and_precision() -> None:
     assert text == {"Image": {"pixels": "tensor (1, 1, 2, 1) float32, 0 to 0.5"}}
     latent = Latent(torch.zeros(0, 4, 1, 1), batch_index=(3,))
     text = json.loads(primitives.preview_any(latent).ui["text"][0])
-    assert text == {"Latent": {"samples": "tensor (0, 4, 1, 1) float32, - to -", "batch_index": [3]}}
+    samples = "tensor (0, 4, 1, 1) float32, - to -"
+    assert text == {"Latent": {"samples": samples, "batch_index": [3], "downscale": 8}}
