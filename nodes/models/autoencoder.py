@@ -68,16 +68,17 @@ class Autoencoder:
         return self._pictures(torch.cat(parts))
 
     def _decode_one(self, sample: Tensor, on_tile: OnTile) -> Tensor:
+        attempts: list[Callable[[], Tensor]] = [partial(self._decode, sample)]
         if self.coding.steps is None:
-            return self._smaller(
-                lambda: self._decode(sample),
-                lambda tile, shared: self._decode_tiles(sample, tile, shared, on_tile),
-            )
+            for tile, shared in RETRIES:
+                attempts.append(partial(self._decode_tiles, sample, tile, shared, on_tile))
+            return self._first_that_fits(attempts, f"even in tiles of {RETRIES[-1][0]} pixels")
         steps = self.coding.steps(self.module)
         size = (sample.shape[-2], sample.shape[-1])
         wanted = whole_bytes(steps, size[0] * size[1], self.dtype.itemsize)
         room = self._room(wanted)
-        attempts: list[Callable[[], Tensor]] = [partial(self._decode, sample)] if room >= wanted else []
+        if room < wanted:
+            attempts.clear()
         for share in (1, SHRINK, SHRINK**2, SHRINK**3):
             attempts.append(partial(self._in_tiles, steps, sample, min(room, wanted - 1) // share, on_tile))
         return self._first_that_fits(attempts, "even in small tiles")
@@ -117,18 +118,23 @@ class Autoencoder:
             parts = [self._encode(pictures[index : index + 1]) for index in range(pictures.shape[0])]
             return torch.cat(parts)
 
-        return self._smaller(whole, lambda tile, shared: self._encode_tiles(pictures, tile, shared, on_tile))
+        wanted = self.encode_bytes(pictures.shape[-2] * pictures.shape[-1])
+        room = self._room(wanted)
+        fits = [(tile, shared) for tile, shared in RETRIES if self.encode_bytes(tile * tile) <= room]
+        attempts: list[Callable[[], Tensor]] = [whole] if wanted <= room else []
+        for tile, shared in fits or RETRIES[-1:]:
+            attempts.append(partial(self._encode_tiles, pictures, tile, shared, on_tile))
+        return self._first_that_fits(attempts, f"even in tiles of {RETRIES[-1][0]} pixels")
+
+    def encode_bytes(self, pixels: int) -> int:
+        """Return the bytes that encoding so many pixels at once takes; 0 where it is not known."""
+        return int(self.coding.encode_peak * pixels * self.dtype.itemsize)
 
     def encode_tiled(
         self, pixels: Tensor, tile_size: int, overlap: int, on_tile: OnTile | None = None
     ) -> Tensor:
         """Return latents as `encode` does, from tiles of `tile_size` pixels that overlap by `overlap`."""
         return self._encode_tiles(self._planes(pixels), tile_size, overlap, on_tile)
-
-    def _smaller(self, whole: Callable[[], Tensor], tiled: Callable[[int, int], Tensor]) -> Tensor:
-        """What `whole` gives; where memory runs out, what tiles of falling size give."""
-        smaller = (partial(tiled, tile, shared) for tile, shared in RETRIES)
-        return self._first_that_fits([whole, *smaller], f"even in tiles of {RETRIES[-1][0]} pixels")
 
     def _first_that_fits(self, attempts: Sequence[Callable[[], Tensor]], tried: str) -> Tensor:
         """What the first of the attempts gives that memory suffices for."""

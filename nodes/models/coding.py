@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -32,6 +33,8 @@ class Coding:
     picture_channels: int = 3
     steps: Callable[[Any], Steps] | None = None
     """(module) -> its decoder in steps, for decoding in tiles without a seam; None where it has no such form."""
+    encode_peak: float = 0.0
+    """Numbers that encoding holds at once, beside the parameters, to a pixel of the picture; 0 where it is not known."""
 
     def into_network(self, pictures: Tensor) -> Tensor:
         """Return pictures of 0..1 in the network's range."""
@@ -75,7 +78,17 @@ def _autoencoder_kl(arguments: Mapping[str, Any]) -> Coding:
         signed=True,
         picture_channels=arguments.get("picture_channels", 3),
         steps=_steps,
+        encode_peak=_encode_peak(arguments["channels"], arguments["channel_mult"]),
     )
+
+
+def _encode_peak(channels: int, mult: tuple[int, ...]) -> float:
+    """Of the residual blocks: their input, and the larger of a convolution's two maps and the second's three."""
+    widths = [channels, *(channels * factor for factor in mult)]
+    peaks: list[float] = []
+    for level, (wide, out) in enumerate(itertools.pairwise(widths)):
+        peaks.append((wide + max(wide + out, 3 * out)) / 4**level)
+    return max(peaks)
 
 
 def _pixels(arguments: Mapping[str, Any]) -> Coding:
@@ -91,6 +104,7 @@ def _paella_vq(arguments: Mapping[str, Any]) -> Coding:
         encode_step=step,
         decode_step=step,
         picture_channels=arguments["picture_channels"],
+        steps=_steps,
     )
 
 

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from nodegraph.node import NodeError
 from nodes.models.autoencoder import Autoencoder, crop
 from nodes.models.coding import coding
+from nodes.models.loading import empty_module
+from nodes.models.memory import peak_of
 from nodes.models.networks.autoencoder_kl import STRIP, AutoencoderKL, StripConv
 from nodes.models.networks.layers import Conv2d
 from nodes.models.pool import ModelPool
@@ -119,6 +121,19 @@ def test_where_the_room_does_not_suffice_tiles_give_the_whole(autoencoder: Autoe
     found = small.decode(latents, lambda done, total: tiles.append(total))
     assert (len(asked), tiles == []) == (1, False)
     torch.testing.assert_close(found, autoencoder.decode(latents), rtol=0, atol=1e-4)
+
+
+def test_encoding_goes_in_tiles_where_the_room_does_not_suffice(autoencoder: Autoencoder) -> None:
+    pixels = torch.rand(1, 160, 144, 3)
+    module = empty_module(autoencoder.vae.architecture)
+    pictures = torch.empty(1, 3, 160, 144, device="meta")
+    counted = peak_of(lambda: module.encode(pictures), module)  # type: ignore[operator]
+    assert autoencoder.encode_bytes(160 * 144) == pytest.approx(counted, rel=0.01)
+    wanted = autoencoder.encode_bytes(128 * 128)
+    parts = (autoencoder.module, autoencoder.vae, autoencoder.device, autoencoder.dtype)
+    small, roomy = Autoencoder(*parts, lambda _: wanted + 1), Autoencoder(*parts, lambda _: counted * 2)
+    assert torch.equal(small.encode(pixels), autoencoder.encode_tiled(pixels, 128, 32))
+    assert torch.equal(roomy.encode(pixels), autoencoder.encode(pixels))
 
 
 def test_a_convolution_in_strips_is_the_convolution() -> None:

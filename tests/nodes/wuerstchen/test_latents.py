@@ -116,7 +116,7 @@ def test_a_picture_too_small_is_refused(context: Any, compressor: Vae) -> None:
 
 
 def test_another_vae_is_no_compressor() -> None:
-    arguments = (("channel_mult", (1, 2, 4, 4)), ("latent_channels", 4))
+    arguments = (("channels", 128), ("channel_mult", (1, 2, 4, 4)), ("latent_channels", 4))
     vae = Vae(
         Weights("x", "vae", "ldm"),
         Architecture("autoencoder_kl", arguments),

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from safetensors.torch import save_file
 
+from nodegraph.cli import main
 from nodegraph.errors import ValidationError
 from nodegraph.events import Event, NodeStarted
 from nodegraph.node import Folders, Runtime
@@ -24,6 +25,7 @@ from tests.nodes.wuerstchen.test_loaders import original, text_tensors, under, w
 from tests.nodes.wuerstchen.tiny import Published
 
 WORKFLOWS = Path(__file__).parents[3] / "workflows"
+SHAPES_SD = Path(__file__).parents[3] / "nodes/models/embedded/checkpoints/shapes-sd.safetensors"
 PRIOR, DECODER, TEXT_C, TEXT_B, SIZE, STAGE_C, HANDED_OVER, STAGE_B, STAGE_A, SAVED = (
     {"1"},
     {"2"},
@@ -173,3 +175,55 @@ def test_wrong_pairings_are_refused_before_anything_runs(
         session.bind(Workflow.from_data(document))
     assert [problem.node for problem in caught.value.problems] == [node]
     assert said in str(caught.value)
+
+
+NAMED: dict[str, tuple[dict[str, Any], str, tuple[str, ...]]] = {
+    "a Stage C model in Stage B's place": (
+        {"10.model": ["1", 0]},
+        "node 10",
+        (
+            "input positive",
+            "it is wuerstchen_c",
+            "Found: a result of Stage C beside the prompt",
+            "Give the Stage B model",
+        ),
+    ),
+    "a latent of Stable Diffusion into Stage A": (
+        {"11.samples": ["encode", 0]},
+        "node 11",
+        (
+            "Found: latents of Stable Diffusion 1.x and 2.x (sd1), 4 channels, of shape (1, 4, 16, 16)",
+            "Allowed: latents of Stage B of Würstchen (wuerstchen_b), 4 channels",
+            "Decode it with the VAE of the model that it comes from",
+        ),
+    ),
+    "a size under the minimum": ({"5.width": 64}, "node 5", ("input width", "64", "128")),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("command", ["run", "validate", "plan"])
+def test_the_command_line_names_what_was_found_and_what_is_needed(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, command: str
+) -> None:
+    changes, node, parts = NAMED[name]
+    document = json.loads((WORKFLOWS / "wuerstchen.json").read_text("utf-8"))
+    document["prompt"] |= {
+        "sd": {"class_type": "VAELoader", "inputs": {"vae_name": "sd.safetensors"}},
+        "picture": {"class_type": "EmptyImage", "inputs": {"width": 128, "height": 128}},
+        "encode": {"class_type": "VAEEncode", "inputs": {"pixels": ["picture", 0], "vae": ["sd", 0]}},
+    }
+    for one, value in changes.items():
+        target, key = one.split(".")
+        document["prompt"][target]["inputs"][key] = value
+    (place / "models" / "vae").mkdir(exist_ok=True)
+    shutil.copy(SHAPES_SD, place / "models" / "vae" / "sd.safetensors")
+    (tmp_path / "w.json").write_text(json.dumps(document))
+    words = [command, str(tmp_path / "w.json"), "--models-dir", str(place / "models")]
+    with pytest.raises(SystemExit) as caught:
+        main(words, Registry.from_packs([PACK]))
+    out, err = capsys.readouterr()
+    assert (caught.value.code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert err.startswith(f"error: {node} ")
+    assert [part for part in parts if part not in err] == []
