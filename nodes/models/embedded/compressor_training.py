@@ -1,11 +1,13 @@
 """Training of the semantic compressor: a picture's content in 3x3 cells of 16 numbers.
 
-A small reader draws the picture again, at a lower resolution, from the latent with noise added; it is then thrown away.
-The noise makes neighbouring latents mean similar pictures, which is what Stage C needs in order to sample them.
+A small reader draws the picture again, at a lower resolution, from the latent with noise added, and names what it shows;
+it is then thrown away. The noise makes neighbouring latents mean similar pictures, which is what Stage C needs in order to
+sample them; the names keep in the latent what few pixels show, such as the shape of a small thing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,13 +17,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nodes.models.embedded.stages import COMPRESSOR_SIZE, SEMANTIC_CHANNELS, build_compressor
+from nodes.models.embedded.captions import words
+from nodes.models.embedded.shapes import Scene
+from nodes.models.embedded.stages import COMPRESSOR_SIZE, SEMANTIC_CHANNELS, SEMANTIC_SIDE, build_compressor
+from nodes.models.embedded.text_training import CLASSES, UNSAID, labels
 from nodes.models.embedded.training import Course, train
 from nodes.models.embedded.vae_training import edge_weighted_error, to_tensor
 from nodes.models.networks.efficientnet import EfficientNetEncoder
 
 _BATCH = 32
 _NOISE = 0.35
+_NAMER = 256
+_NAMING = 0.7
 _SEEN = 48
 """Pixels a side of the picture that the reader draws."""
 
@@ -61,6 +68,15 @@ class Pair(nn.Module):
         super().__init__()
         self.compressor = build_compressor()
         self.reader = Reader()
+        cells = SEMANTIC_CHANNELS * SEMANTIC_SIDE**2
+        self.namer = nn.Sequential(
+            nn.Flatten(), nn.Linear(cells, _NAMER), nn.SiLU(), nn.Linear(_NAMER, sum(CLASSES))
+        )
+
+
+def names_of(scene: Scene) -> list[int]:
+    """The class of each attribute of what a picture shows, in the order of CLASSES."""
+    return labels(scene, words(scene))
 
 
 def shrunk(pictures: Tensor, side: int) -> Tensor:
@@ -71,15 +87,25 @@ def shrunk(pictures: Tensor, side: int) -> Tensor:
 
 
 def train_compressor(
-    work: Path, pictures: NDArray[np.uint8], course: Course, device: torch.device
+    work: Path, pictures: NDArray[np.uint8], scenes: Sequence[Scene], course: Course, device: torch.device
 ) -> EfficientNetEncoder:
-    """Train, or go on training, on pictures (count, 128, 128, RGB); keeps the state in `compressor.pt`."""
+    """Train, or go on training, on pictures (count, 128, 128, RGB) of scenes; keeps the state in `compressor.pt`."""
+    wanted = torch.tensor([names_of(scene) for scene in scenes], device=device)
 
     def loss(pair: Pair, step: int, rng: np.random.Generator) -> Tensor:
-        chosen = pictures[np.sort(rng.integers(0, len(pictures), _BATCH))]
-        full = to_tensor(chosen).to(device)
+        chosen = np.sort(rng.integers(0, len(pictures), _BATCH))
+        full = to_tensor(pictures[chosen]).to(device)
         latent = pair.compressor((shrunk(full, COMPRESSOR_SIZE) + 1) / 2)
         noisy = latent + torch.randn_like(latent) * (_NOISE * torch.rand(len(latent), 1, 1, 1, device=device))
-        return edge_weighted_error(pair.reader(noisy), shrunk(full, _SEEN))
+        answers = pair.namer(noisy).split(CLASSES, dim=1)
+        right = wanted[torch.from_numpy(chosen).to(device)]
+        named = torch.stack(
+            [
+                functional.cross_entropy(answer, right[:, index], ignore_index=UNSAID, reduction="sum")
+                for index, answer in enumerate(answers)
+            ]
+        )
+        drawn = edge_weighted_error(pair.reader(noisy), shrunk(full, _SEEN))
+        return drawn + named.sum() * (_NAMING / _BATCH)
 
     return train(work / "compressor.pt", Pair().to(device), course, loss, 21).compressor

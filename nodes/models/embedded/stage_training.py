@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from nodes.models.embedded.captions import caption
 from nodes.models.embedded.shapes import Scene
@@ -28,8 +29,7 @@ _SHORT: Final = 40
 """Tokens that every caption fits into; most steps leave the padding behind them out."""
 _FULL_FROM: Final = 0.7
 """Part of the course after which all 77 tokens are shown, as samplers do."""
-_SNR_LIMIT: Final = 5.0
-_NOISY_LIMIT: Final = 5.0
+_SNR_LIMITS: Final = (0.3, 5.0)
 _BLIND_SHARE: Final = 0.05
 _SEMANTIC_NOISE: Final = 0.3
 
@@ -76,9 +76,10 @@ class Captions:
 def noise_loss(
     predict: Callable[[Tensor, Tensor], Tensor], clean: Tensor, rng: np.random.Generator
 ) -> Tensor:
-    """The squared error of the noise that `predict(noisy, ratio)` finds, weighted as for the embedded Stable Diffusion.
+    """The squared error of the noise that `predict(noisy, ratio)` finds, weighted by the signal-to-noise ratio (SNR).
 
-    The weight is min(SNR, 5) / SNR (https://arxiv.org/abs/2303.09556), and up to 5 where noise prevails.
+    The weight is the SNR limited to 0.3..5, divided by the SNR: after https://arxiv.org/abs/2303.09556 at its upper end; at the
+    lower one an error of the clean latent counts however little of it is left, because colours and shapes are settled there.
     """
     count = len(clean)
     # One ratio from each of `count` equal parts of the range: less variance between batches.
@@ -87,8 +88,9 @@ def noise_loss(
     noise = torch.randn_like(clean)
     predicted = predict(kept.sqrt() * clean + (1 - kept).sqrt() * noise, ratio)
     snr = (kept / (1 - kept)).flatten()
-    weight = torch.where(snr > 1, snr.clamp(max=_SNR_LIMIT) / snr, snr.rsqrt().clamp(max=_NOISY_LIMIT))
-    error = (predicted - noise).square().mean(dim=(1, 2, 3))
+    weight = snr.clamp(*_SNR_LIMITS) / snr
+    # Beyond 1 the error counts linearly: Stage C's divisor comes near zero now and then, and must not drown the rest.
+    error = functional.huber_loss(predicted, noise, reduction="none").mean(dim=(1, 2, 3)) * 2
     return (error * weight).mean()
 
 

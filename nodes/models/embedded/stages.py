@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
+
+from torch import nn
 
 from nodes.models.embedded.architecture import TEXT_WIDTH
 from nodes.models.networks.efficientnet import EfficientNetEncoder, Stage
@@ -69,6 +71,11 @@ def build_prior() -> WuerstchenPrior:
     """Stage C: six blocks on 3x3 cells, text in each, about 1.4 M parameters."""
     from nodes.models.embedded.wuerstchen_modules import WuerstchenPrior
 
-    return WuerstchenPrior(
+    prior = WuerstchenPrior(
         c_in=SEMANTIC_CHANNELS, c=128, c_cond=TEXT_WIDTH, c_r=32, depth=6, nhead=4, dropout=0.0
     )
+    # It divides by |1 - b|: where b starts out at random, training meets divisors near zero and learns nothing else.
+    last = cast("nn.Conv2d", prior.out[1])
+    nn.init.normal_(last.weight, std=0.002)
+    nn.init.zeros_(cast("nn.Parameter", last.bias))
+    return prior

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _COLOURS = tuple(COLOURS)
 _LAYOUTS = ("empty", "single", "beside", "stacked")
-_UNSAID: Final = -100
+UNSAID: Final = -100
 """The label of what a caption leaves out; cross-entropy passes over it."""
 CLASSES: Final = (
     len(_LAYOUTS),
@@ -43,15 +43,15 @@ def labels(scene: Scene, text: str) -> list[int]:
     """The class of each attribute in the order of CLASSES, or the value that cross-entropy ignores."""
     found = [
         _LAYOUTS.index(scene.layout),
-        PLACES.index(scene.place) if scene.layout == "single" else _UNSAID,
-        _COLOURS.index(scene.background) if says_background(scene, text) else _UNSAID,
+        PLACES.index(scene.place) if scene.layout == "single" else UNSAID,
+        _COLOURS.index(scene.background) if says_background(scene, text) else UNSAID,
     ]
     for index in range(2):
         if index < len(scene.things):
             thing = scene.things[index]
             found += [SHAPES.index(thing.shape), _COLOURS.index(thing.colour), SIZES.index(thing.size)]
         else:
-            found += [_UNSAID] * 3
+            found += [UNSAID] * 3
     return found
 
 
@@ -95,7 +95,7 @@ def train_text(
         encoded = model(tokens(texts, rng, strangers=0.1).to(device)).last_hidden_state
         answers = reader(encoded)
         losses = [
-            functional.cross_entropy(answer, wanted[:, index], ignore_index=_UNSAID, reduction="sum") / batch
+            functional.cross_entropy(answer, wanted[:, index], ignore_index=UNSAID, reduction="sum") / batch
             for index, answer in enumerate(answers)
         ]
         total = torch.stack(losses).sum()
@@ -123,6 +123,6 @@ def train_text(
 def _shares_right(answers: list[Tensor], wanted: Tensor) -> list[float]:
     shares = []
     for index, answer in enumerate(answers):
-        said = wanted[:, index] != _UNSAID
+        said = wanted[:, index] != UNSAID
         shares.append(float((answer.argmax(dim=1) == wanted[:, index])[said].float().mean()))
     return shares

@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     work.mkdir(parents=True, exist_ok=True)
     device = torch.device("cpu")
     wanted: Sequence[str] = options.only or STAGES
-    pictures = drawn(work)
+    scenes, pictures = drawn(work)
     courses = {
         "compressor": Course(options.compressor_steps, 2e-3),
         "vqgan": Course(options.vqgan_steps, 2e-3),
@@ -58,12 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     # A finished stage is read from its file, so that naming a later one trains no other.
     if wanted == ["compressor"]:
-        train_compressor(work, pictures, courses["compressor"], device)
+        train_compressor(work, pictures, scenes, courses["compressor"], device)
         return
     vqgan = train_vqgan(work, pictures, courses["vqgan"], device)
     if wanted == ["vqgan"]:
         return
-    compressor = train_compressor(work, pictures, courses["compressor"], device)
+    compressor = train_compressor(work, pictures, scenes, courses["compressor"], device)
     sample = torch.from_numpy(np.array(pictures[:64])).permute(0, 3, 1, 2).float() / 255
     _log.info("stage A: error %.4f, scale %s", error(vqgan, sample), vqgan.config.scale_factor)
     data = encoded_scenes(work, compressor, vqgan, options.pictures)
@@ -105,14 +105,15 @@ def _show_prior(work: Path, trained: Trained, prior: WuerstchenPrior, step: int)
     _judge(work, "prior", step, draw_latents(trained, semantic, texts, 3), scenes)
 
 
-def drawn(work: Path, count: int = 5000) -> NDArray[np.uint8]:
-    """Pictures for the compressor and Stage A, (count, 128, 128, RGB), kept in `pictures.npy`."""
+def drawn(work: Path, count: int = 5000) -> tuple[list[Scene], NDArray[np.uint8]]:
+    """Scenes and their pictures for the compressor and Stage A, (count, 128, 128, RGB), kept in `pictures.npy`."""
     file = work / "pictures.npy"
+    rng = np.random.default_rng(20)
+    scenes = [random_scene(rng) for _ in range(count)]
     if not file.exists():
-        rng = np.random.default_rng(20)
-        np.save(file, np.stack([draw(random_scene(rng), PICTURE_SIZE, PICTURE_SIZE) for _ in range(count)]))
+        np.save(file, np.stack([draw(scene, PICTURE_SIZE, PICTURE_SIZE) for scene in scenes]))
     pictures: NDArray[np.uint8] = np.load(file, mmap_mode="r")
-    return pictures
+    return scenes, pictures
 
 
 def encoded_scenes(work: Path, compressor: EfficientNetEncoder, vqgan: PaellaVQModel, count: int) -> Encoded:

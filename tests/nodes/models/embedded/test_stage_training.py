@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nodes.models.embedded.compressor_training import Pair, shrunk, train_compressor
-from nodes.models.embedded.shapes import draw, random_scene
+from nodes.models.embedded.compressor_training import Pair, names_of, shrunk, train_compressor
+from nodes.models.embedded.shapes import COLOURS, PLACES, SHAPES, SIZES, Scene, draw, random_scene, single
 from nodes.models.embedded.stage_preview import sample_semantic
 from nodes.models.embedded.stage_training import (
     Captions,
@@ -57,9 +57,13 @@ def captions() -> Captions:
     return Captions(embedded_text_encoder(), caption_tokens())
 
 
-def _pictures(count: int) -> np.typing.NDArray[np.uint8]:
+def _scenes(count: int) -> list[Scene]:
     rng = np.random.default_rng(0)
-    return np.stack([draw(random_scene(rng), PICTURE_SIZE, PICTURE_SIZE) for _ in range(count)])
+    return [random_scene(rng) for _ in range(count)]
+
+
+def _pictures(count: int) -> np.typing.NDArray[np.uint8]:
+    return np.stack([draw(scene, PICTURE_SIZE, PICTURE_SIZE) for scene in _scenes(count)])
 
 
 def test_the_rate_rises_stays_and_falls() -> None:
@@ -125,7 +129,7 @@ def test_cuts_keep_their_range() -> None:
 def test_a_few_steps_of_every_stage(tmp_path: Path, captions: Captions) -> None:
     pictures = _pictures(12)
     two = Course(2, warm_up=1)
-    compressor = train_compressor(tmp_path, pictures, two, CPU)
+    compressor = train_compressor(tmp_path, pictures, _scenes(12), two, CPU)
     vqgan = train_vqgan(tmp_path, pictures, two, CPU)
     assert 0.05 < vqgan.config.scale_factor < 20
     rng = np.random.default_rng(1)
@@ -148,6 +152,18 @@ def test_a_few_steps_of_every_stage(tmp_path: Path, captions: Captions) -> None:
     assert latent.shape == (1, 16, 3, 3)
     assert sample_semantic(prior, captions, ["a star"], 1, steps=2).shape == (1, 16, 3, 3)
     assert decoder.config.clip_embd == 64
+
+
+def test_names_are_those_of_the_scene() -> None:
+    scene = single("star", "gray", "small", "cyan", "top left", np.random.default_rng(0))
+    found = names_of(scene)
+    assert [found[index] for index in (1, 2, 3, 4, 5)] == [
+        PLACES.index("top left"),
+        list(COLOURS).index("cyan"),
+        SHAPES.index("star"),
+        list(COLOURS).index("gray"),
+        SIZES.index("small"),
+    ]
 
 
 def test_the_reader_draws_at_its_size() -> None:
