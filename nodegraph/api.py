@@ -28,6 +28,8 @@ class Settings:
     output_dir: str | os.PathLike[str] | None = None
     device: str = "auto"
     dtype: str = "auto"
+    device_budget: int = 0
+    """Bytes of device memory to keep within; 0: decide from what the device has."""
 
     def open(self, registry: Registry | None = None) -> Session:
         """A session with these settings; every installed pack unless a registry is given."""
@@ -35,7 +37,8 @@ class Settings:
         folders = default_folders(
             self.models_dir, input=self.input_dir, output=self.output_dir, pack_roots=found.model_roots
         )
-        return Session(found, Runtime(folders, device=self.device, dtype=self.dtype))
+        runtime = Runtime(folders, device=self.device, dtype=self.dtype, device_budget=self.device_budget)
+        return Session(found, runtime)
 
 
 class Program:
@@ -108,12 +111,14 @@ def load(
     output_dir: str | os.PathLike[str] | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    device_budget: int = 0,
 ) -> Program:
     """A workflow ready to run, from a file (JSON, or a PNG or WebP that carries one) or parsed JSON.
 
     Give a `session` to share models and results between programs; otherwise one is opened at the first run with the
-    other arguments: `device` is `auto`, `cpu`, `cuda`, `cuda:1` or `mps`; `dtype` is `auto`, `fp32`, `bf16` or `fp16`.
-    Raises ValidationError where the source holds no workflow.
+    other arguments: `device` is `auto`, `cpu`, `cuda`, `cuda:1` or `mps`; `dtype` is `auto`, `fp32`, `bf16` or `fp16`;
+    `device_budget` is the device memory to keep within, in bytes, 0 for most of it. Raises ValidationError where the
+    source holds no workflow.
     """
     registry = session.registry if session is not None else LateRegistry(Registry.load)
     if isinstance(source, Workflow):
@@ -125,4 +130,4 @@ def load(
     if session is not None:
         return Program(workflow, session)
     roots = (models_dir,) if isinstance(models_dir, (str, os.PathLike)) else tuple(models_dir)
-    return Program(workflow, Settings(roots, input_dir, output_dir, device, dtype))
+    return Program(workflow, Settings(roots, input_dir, output_dir, device, dtype, device_budget))

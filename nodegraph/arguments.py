@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -120,6 +121,26 @@ def _unknown_input(
         allowed=", ".join(spec.inputs) or "it has no inputs",
         hint=did_you_mean(name, list(spec.inputs)),
     )
+
+
+def bytes_of(text: str | None) -> int:
+    """The bytes of a size such as 4GiB, 800MB or 1.5g; 0 for None. Raises ValidationError for another word."""
+    if text is None:
+        return 0
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", text.lower())
+    size = 0
+    if match is not None:
+        number, unit, binary = match.groups()
+        size = int(float(number) * (1024 if binary else 1000) ** " kmgt".index(unit or " "))
+    if size <= 0:
+        raise ValidationError(
+            Problem(
+                "bad_size",
+                f"{text!r} is no size.",
+                allowed="a number above 0 with a unit, such as 4GiB or 800MB",
+            )
+        )
+    return size
 
 
 def shown_value(workflow: Workflow, name: str) -> str | None:

@@ -64,9 +64,25 @@ Targets = Annotated[
     str | None, typer.Option("--targets", metavar="ID,...", help="Run only what these nodes need.")
 ]
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps.")]
+DeviceBudget = Annotated[
+    str | None,
+    typer.Option(
+        "--device-budget", metavar="SIZE", help="Device memory to keep within, such as 4GiB [most of it]."
+    ),
+]
+Format = Annotated[Dtype, typer.Option("--dtype", help="Number format of the networks.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the traceback where a node fails.")]
-_WITH_VALUE = ("--set", "--output-dir", "--input-dir", "--models-dir", "--targets", "--device", "--dtype")
+_WITH_VALUE = (
+    "--set",
+    "--output-dir",
+    "--input-dir",
+    "--models-dir",
+    "--targets",
+    "--device",
+    "--device-budget",
+    "--dtype",
+)
 _TAKEN = frozenset({*_WITH_VALUE, "--json", "--verbose", "--help"})
 
 
@@ -188,7 +204,8 @@ def run(
     models_dir: ModelsDir = None,
     targets: Targets = None,
     device: Device = "auto",
-    dtype: Annotated[Dtype, typer.Option("--dtype", help="Number format of the networks.")] = Dtype.auto,
+    device_budget: DeviceBudget = None,
+    dtype: Format = Dtype.auto,
     json: Json = False,
     verbose: Verbose = False,
     parameters: Mapping[str, str] | None = None,
@@ -199,14 +216,15 @@ def run(
     Parameters that the workflow declares are options: see `nodegraph run FILE --help`.
     """
     from nodegraph.api import Settings
-    from nodegraph.arguments import with_words
+    from nodegraph.arguments import bytes_of, with_words
     from nodegraph.context import CancelToken
     from nodegraph.report import Bars, print_json, result_data, show_problems, show_result
     from nodegraph.session import make_output_folder
 
     with _reported(json):
         loaded = workflow if workflow is not None else _load(file, ctx.obj)
-    settings = Settings(tuple(models_dir or ()), input_dir, output_dir, device, dtype.value)
+        budget = bytes_of(device_budget)
+    settings = Settings(tuple(models_dir or ()), input_dir, output_dir, device, dtype.value, budget)
     with _reported(json), settings.open(ctx.obj) as session:
         changed = with_words(loaded, session.registry, parameters or {}, set_ or ())
         report = session.check(changed, _ids(targets))
@@ -261,26 +279,39 @@ def plan(
     output_dir: OutputDir = None,
     models_dir: ModelsDir = None,
     targets: Targets = None,
+    device: Device = "auto",
+    device_budget: DeviceBudget = None,
+    dtype: Format = Dtype.auto,
+    memory: Annotated[
+        bool, typer.Option("--memory", help="Estimate the device memory that each node takes.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Show what a run would do: which nodes run, which results are held, and why."""
     from nodegraph.api import Settings
-    from nodegraph.arguments import with_words
+    from nodegraph.arguments import bytes_of, with_words
     from nodegraph.report import print_json, show_problems
-    from nodegraph.tables import plan_table, row_data, show_table
+    from nodegraph.tables import memory_text, plan_table, row_data, show_table, usage_data
+    from nodegraph.usage import usage
 
     with _reported(json):
         loaded = _load(file, ctx.obj)
-    settings = Settings(tuple(models_dir or ()), input_dir, output_dir)
+        budget = bytes_of(device_budget)
+    settings = Settings(tuple(models_dir or ()), input_dir, output_dir, device, dtype.value, budget)
     with _reported(json), settings.open(ctx.obj) as session:
         workflow = with_words(loaded, session.registry, {}, set_ or ())
         show_problems(session.problems)
-        made = session.plan(session.bind(workflow, _ids(targets)))
+        graph = session.bind(workflow, _ids(targets))
+        made = session.plan(graph)
         rows = made.rows(session.cache)
+        taken = usage(made, session.foresee(graph)) if memory else None
         if json:
-            print_json({"nodes": [row_data(row) for row in rows]})
+            found = {"nodes": [row_data(row, taken) for row in rows]}
+            print_json(found if taken is None else found | {"memory": usage_data(taken)})
         else:
-            show_table(plan_table(rows))
+            show_table(plan_table(rows, taken))
+            if taken is not None:
+                typer.echo(memory_text(taken))
 
 
 def nodes(

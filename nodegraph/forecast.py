@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +23,9 @@ UNKNOWN = _Unknown()
 class Memory:
     """Device memory that one call of a node takes, in bytes."""
 
-    works: int = 0
-    """Needed while it runs, and free again afterwards."""
-    holds: Mapping[Hashable, int] | None = None
+    works: int | None = 0
+    """Needed while it runs, and free again afterwards; None where that is not known."""
+    holds: Mapping[Any, int] | None = None
     """What it needs and leaves where it is (the weights of models), by identity: what nodes share counts once."""
     budget: int = 0
     """What there is in all, for things to be held in; 0 where the node does not know."""

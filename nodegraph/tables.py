@@ -15,6 +15,8 @@ from nodegraph.errors import NodeError, Problem, ValidationError, did_you_mean
 from nodegraph.folders import Folders
 from nodegraph.node import InputSpec, NodeSpec
 from nodegraph.plan import Row
+from nodegraph.report import printable
+from nodegraph.usage import Usage
 
 _STYLES = {"run": "green", "cached": "cyan", "lazy": "yellow", "unneeded": "dim"}
 _NOT_MODELS = frozenset({"input", "output", "temp"})
@@ -33,19 +35,46 @@ def show_table(table: Table) -> None:
         console.print(Text(line.rstrip()), soft_wrap=True)
 
 
-def plan_table(rows: Iterable[Row]) -> Table:
-    """One line a node."""
+def plan_table(rows: Iterable[Row], usage: Usage | None = None) -> Table:
+    """One line a node, with what it takes of the device where that was estimated."""
     table = Table("node", "type", "what", "why", box=None, pad_edge=False)
+    for title in ("weights", "working", "peak") if usage is not None else ():
+        table.add_column(title, justify="right")
     for row in rows:
         what = f"cached ({row.tier})" if row.state == "cached" else row.state
         name = row.node if row.title in ("", row.class_type) else f"{row.node} {row.title}"
-        table.add_row(Text(name), Text(row.class_type), Text(what, _STYLES[row.state]), Text(row.text))
+        cells = [Text(name), Text(row.class_type), Text(what, _STYLES[row.state]), Text(row.text)]
+        taken = usage.nodes.get(row.node) if usage is not None else None
+        if taken is not None:
+            works = "?" if taken.works is None else size_text(taken.works)
+            cells += [Text(size_text(taken.weights)), Text(works), Text(size_text(taken.peak))]
+        table.add_row(*cells)
     return table
 
 
-def row_data(row: Row) -> dict[str, Any]:
-    """A row of a plan as JSON data."""
-    return asdict(row)
+def memory_text(usage: Usage) -> str:
+    """The estimated peak of a run in one line."""
+    if usage.node is None:
+        return "no node says what it takes of the device"
+    least = "" if usage.complete else "at least "
+    of = f" of {size_text(usage.budget)}" if usage.budget else ""
+    return f"estimated peak: {least}{size_text(usage.peak)}{of}, at node {printable(usage.node)}"
+
+
+def size_text(size: int) -> str:
+    """Bytes as MB, or GB from 1000 MB on."""
+    return f"{size / 1e9:.2f} GB" if size >= 999_500_000 else f"{size / 1e6:.1f} MB"
+
+
+def row_data(row: Row, usage: Usage | None = None) -> dict[str, Any]:
+    """A row of a plan as JSON data, with the node's bytes of the device where they were estimated."""
+    taken = usage.nodes.get(row.node) if usage is not None else None
+    return asdict(row) | ({} if taken is None else {"memory": asdict(taken)})
+
+
+def usage_data(usage: Usage) -> dict[str, Any]:
+    """What a run takes of the device as JSON data."""
+    return {"peak": usage.peak, "node": usage.node, "budget": usage.budget, "complete": usage.complete}
 
 
 def nodes_table(registry: Mapping[str, NodeSpec]) -> Table:

@@ -7,7 +7,8 @@ from typing import Annotated, NamedTuple
 
 import torch
 
-from nodegraph.node import UNKNOWN, Choice, Context, Forecast, NodeError, Range, node
+from nodegraph.node import UNKNOWN, Choice, Context, Forecast, NodeError, Range, Runtime, node
+from nodes import estimates
 from nodes.forms import ConditioningForm
 from nodes.models.detection import hints_of, need
 from nodes.models.pool import ModelPool
@@ -49,7 +50,17 @@ def unclip_checkpoint_loader(
     return CheckpointWithVision(*load_checkpoint(path), vision)
 
 
-@node("CLIPVisionEncode", category="conditioning", display_name="CLIP Vision Encode", lane="device")
+def _foresee_encode(clip_vision: object, image: object, runtime: Runtime) -> Forecast:
+    return Forecast((), estimates.seeing(runtime, clip_vision, image))
+
+
+@node(
+    "CLIPVisionEncode",
+    category="conditioning",
+    display_name="CLIP Vision Encode",
+    lane="device",
+    foresee=_foresee_encode,
+)
 def clip_vision_encode(
     *, ctx: Context, clip_vision: ClipVision, image: Image, crop: Annotated[str, Choice(("center", "none"))]
 ) -> ClipVisionOutput:

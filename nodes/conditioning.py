@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nodegraph.node import Choice, Context, Forecast, NodeError, Range, Widget, node
+from nodegraph.node import Choice, Context, Forecast, NodeError, Range, Runtime, Widget, node
+from nodes import estimates
 from nodes.forms import ConditioningForm, encoded, same
 from nodes.latents import PIXELS
 from nodes.resize import MAX_SIZE, resize_mask
@@ -43,8 +44,11 @@ def _foresee_mixed(conditioning_to: object, conditioning_from: object) -> Foreca
     return Forecast((conditioning_to,))
 
 
-def _foresee_edit(positive: object, negative: object, pixels: object, vae: object) -> Forecast:
-    return Forecast((positive, negative, encoded(pixels, vae)))
+def _foresee_edit(
+    positive: object, negative: object, pixels: object, vae: object, runtime: Runtime
+) -> Forecast:
+    outputs = (positive, negative, encoded(pixels, vae))
+    return Forecast(outputs, estimates.encoding(runtime, vae, pixels))
 
 
 @node(

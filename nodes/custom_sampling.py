@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, NamedTuple
 
-from nodegraph.node import UNKNOWN, Choice, Context, Forecast, NodeError, Range, node
+from nodegraph.node import UNKNOWN, Choice, Context, Forecast, NodeError, Range, Runtime, node
+from nodes import estimates
 from nodes.diffusion import levels, schedules
 from nodes.diffusion.sampling import add_noise as noised
 from nodes.diffusion.sampling import draw_noise
@@ -47,15 +48,27 @@ class SplitPair(NamedTuple):
     low_sigmas: Sigmas
 
 
-def _foresee(model: object, positive: object, negative: object, latent_image: object) -> Forecast:
+def _foresee(
+    model: object,
+    positive: object,
+    negative: object,
+    latent_image: object,
+    runtime: Runtime,
+    cfg: object,
+) -> Forecast:
     form = sampled(model, latent_image, (("positive", positive), ("negative", negative)))
-    return Forecast((form, form))
+    read = (positive,) if cfg == 1.0 else (positive, negative)
+    return Forecast((form, form), estimates.sampling(runtime, model, form, read))
 
 
-def _foresee_guided(guider: object, latent_image: object) -> Forecast:
+def _foresee_guided(guider: object, latent_image: object, runtime: Runtime) -> Forecast:
     # The guider's own node has told already what conditionings its model cannot read.
-    form = sampled(guider.model if isinstance(guider, GuiderForm) else None, latent_image, ())
-    return Forecast((form, form))
+    known = guider if isinstance(guider, GuiderForm) else None
+    form = sampled(known and known.model, latent_image, ())
+    if known is None:
+        return Forecast((form, form))
+    read = [conditioning for _, conditioning in known.conditionings]
+    return Forecast((form, form), estimates.sampling(runtime, known.model, form, read))
 
 
 def _foresee_guider(model: object, **given: object) -> Forecast:

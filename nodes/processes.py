@@ -7,7 +7,8 @@ from typing import Annotated, NamedTuple
 
 import torch
 
-from nodegraph.node import UNKNOWN, Choice, Context, Forecast, NodeError, Range, Widget, node
+from nodegraph.node import UNKNOWN, Choice, Context, Forecast, NodeError, Range, Runtime, Widget, node
+from nodes import estimates
 from nodes.diffusion.model_denoiser import into_network, out_of_network
 from nodes.diffusion.noising import noised
 from nodes.diffusion.parametrisation import Parametrisation
@@ -39,7 +40,13 @@ class SampledStrips(NamedTuple):
 
 
 def _foresee_forward(
-    model: object, pixels: object, latent_image: object, vae: object, sigmas: object, levels: object
+    model: object,
+    pixels: object,
+    latent_image: object,
+    vae: object,
+    sigmas: object,
+    levels: object,
+    runtime: Runtime,
 ) -> Forecast:
     _check_given(pixels, latent_image)
     if not isinstance(model, Model):
@@ -47,7 +54,8 @@ def _foresee_forward(
     coder = _coder(model, vae) if isinstance(vae, Vae | None) else UNKNOWN
     start = latent_image if pixels is None else encoded(pixels, coder)
     form = _several(sampled(model, start, ()), levels if sigmas is None else UNKNOWN)
-    return Forecast((decoded(form, coder), form))
+    # Decoding takes more than encoding the pictures before it does.
+    return Forecast((decoded(form, coder), form), estimates.decoding(runtime, coder, form))
 
 
 @node("ForwardDiffusion", category="sampling/custom_sampling", lane="device", foresee=_foresee_forward)
@@ -94,11 +102,18 @@ def forward_diffusion(
 
 
 def _foresee_trajectory(
-    model: object, positive: object, negative: object, latent_image: object, pictures: object
+    model: object,
+    positive: object,
+    negative: object,
+    latent_image: object,
+    pictures: object,
+    runtime: Runtime,
+    cfg: object,
 ) -> Forecast:
     form = sampled(model, latent_image, (("positive", positive), ("negative", negative)))
     strip = _several(form, pictures)
-    return Forecast((form, strip, strip))
+    read = (positive,) if cfg == 1.0 else (positive, negative)
+    return Forecast((form, strip, strip), estimates.sampling(runtime, model, form, read))
 
 
 @node("SamplerTrajectory", category="sampling/custom_sampling", lane="device", foresee=_foresee_trajectory)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from nodegraph.node import Choice, Context, Forecast, Range, Widget, node
+from nodegraph.node import Choice, Context, Forecast, Range, Runtime, Widget, node
+from nodes import estimates
 from nodes.diffusion.denoiser import OnStep, Step
 from nodes.diffusion.samplers import SAMPLERS
 from nodes.diffusion.sampling import StepPreview, draw_noise, fit_channels, sample, sampled_levels
@@ -21,16 +22,31 @@ SchedulerName = Annotated[str, Choice(tuple(SCHEDULES))]
 
 
 def _foresee(
-    model: object, positive: object, negative: object, latent_image: object, denoise: object = 1.0
+    model: object,
+    positive: object,
+    negative: object,
+    latent_image: object,
+    runtime: Runtime,
+    cfg: object = None,
+    denoise: object = 1.0,
 ) -> Forecast:
     if denoise == 0.0:
         sampled(model, latent_image, ())
         return Forecast((latent_image,))
-    return Forecast((sampled(model, latent_image, (("positive", positive), ("negative", negative))),))
+    form = sampled(model, latent_image, (("positive", positive), ("negative", negative)))
+    read = (positive,) if cfg == 1.0 else (positive, negative)
+    return Forecast((form,), estimates.sampling(runtime, model, form, read))
 
 
-def _foresee_part(model: object, positive: object, negative: object, latent_image: object) -> Forecast:
-    return _foresee(model, positive, negative, latent_image)
+def _foresee_part(
+    model: object,
+    positive: object,
+    negative: object,
+    latent_image: object,
+    runtime: Runtime,
+    cfg: object,
+) -> Forecast:
+    return _foresee(model, positive, negative, latent_image, runtime, cfg)
 
 
 @node("KSampler", category="sampling", lane="device", foresee=_foresee)

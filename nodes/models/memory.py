@@ -9,7 +9,7 @@ torch; benchmarks/memory_estimates.py measures how far that goes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, cast
 
 import torch
@@ -21,9 +21,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from nodes.diffusion.reads import CondForm, reads
-from nodes.models.loading import empty_module
+from nodes.models.coding import coding
+from nodes.models.ldm_keys import sources
+from nodes.models.loading import Placement, empty_module
 from nodes.models.networks.denoising import DenoisingModule
-from nodes.values import Architecture
+from nodes.models.tensor_file import read_headers
+from nodes.values import Architecture, Weights
 
 TOKENS = 77
 """Of a prompt of which nothing is known."""
@@ -151,6 +154,47 @@ def encoding_bytes(architecture: Architecture, chunks: int) -> int:
         module(_empty((chunks, positions, width), torch.float32), ends, architecture["layers"])
 
     return peak_of(call, module)
+
+
+@lru_cache(maxsize=64)
+def latent_bytes(architecture: Architecture, height: int, width: int, dtype: torch.dtype) -> int:
+    """Return what decoding a latent of (height, width) takes, for an autoencoder that has no formula for it."""
+    module = empty_module(architecture).to(dtype)
+    way = coding(architecture)
+    assert way.decode is not None
+    return peak_of(
+        partial(way.decode, module, _empty((1, way.latent_channels, height, width), dtype)), module
+    )
+
+
+@lru_cache(maxsize=64)
+def vision_bytes(architecture: Architecture, batch: int) -> int:
+    """Return what a vision encoder takes for a batch of pictures; it computes in float32."""
+    module = empty_module(architecture).to(torch.float32)
+    size = architecture["size"]
+    return peak_of(lambda: module(_empty((batch, 3, size, size), torch.float32)), module)
+
+
+@lru_cache(maxsize=64)
+def weight_bytes(weights: Weights, architecture: Architecture, placement: Placement) -> int:
+    """Return what a network's weights take where they are placed. Raises NodeError where their files are gone."""
+    state: dict[str, Tensor] = empty_module(architecture).state_dict()
+    if placement.dtype is not None:
+        return sum(tensor.numel() for tensor in state.values()) * placement.dtype.itemsize
+    header = read_headers(weights.paths)
+    keys = [key.removeprefix(weights.prefix) for key in header.tensors if key.startswith(weights.prefix)]
+    named = sources(weights.part, weights.layout, keys)
+    stored = {name: header.tensors[weights.prefix + named[name].key].dtype for name in state}
+    return sum(tensor.numel() * placement.of(stored[name]).itemsize for name, tensor in state.items())
+
+
+@lru_cache(maxsize=64)
+def picture_bytes(architecture: Architecture, height: int, width: int, dtype: torch.dtype) -> int:
+    """Return what encoding a picture of (height, width) takes, for an autoencoder that has no formula for it."""
+    module = empty_module(architecture).to(dtype)
+    way = coding(architecture)
+    assert way.encode is not None
+    return peak_of(partial(way.encode, module, _empty((1, 3, height, width), dtype)), module)
 
 
 def _empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

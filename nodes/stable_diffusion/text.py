@@ -6,7 +6,8 @@ import re
 from dataclasses import replace
 from typing import Annotated
 
-from nodegraph.node import Context, Folders, Forecast, Range, Widget, file_identity, node
+from nodegraph.node import Context, Folders, Forecast, Range, Runtime, Widget, file_identity, node
+from nodes import estimates
 from nodes.forms import CondForm, ConditioningForm
 from nodes.models.embeddings import embedding_file
 from nodes.models.pool import ModelPool
@@ -25,12 +26,12 @@ def _embeddings_identity(text: str = "", folders: Folders | None = None) -> byte
     return "\n".join(found).encode()
 
 
-def _foresee(clip: object) -> Forecast:
+def _foresee(clip: object, text: object, runtime: Runtime) -> Forecast:
     if not isinstance(clip, Clip):
         return Forecast()
     arguments = dict(clip.architecture.arguments)
     form = CondForm(arguments["width"], arguments.get("projection", arguments["width"]))
-    return Forecast((ConditioningForm((form,)),))
+    return Forecast((ConditioningForm((form,)),), estimates.text(runtime, clip, text))
 
 
 @node(

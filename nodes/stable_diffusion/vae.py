@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Annotated
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nodegraph.node import Context, Forecast, NodeError, Range, node
-from nodes.forms import decoded, encoded
+from nodegraph.node import Context, Forecast, NodeError, Range, Runtime, node
+from nodes import estimates
+from nodes.forms import ImageForm, LatentForm, decoded, encoded
 from nodes.models.autoencoder import crop
 from nodes.models.pool import ModelPool
 from nodes.models.tiling import OnTile
@@ -23,12 +25,34 @@ Frames = Annotated[int, Range(8, 4096, step=4)]
 FramesOverlap = Annotated[int, Range(4, 4096, step=4)]
 
 
-def _foresee_decode(samples: object, vae: object) -> Forecast:
-    return Forecast((decoded(samples, vae),))
+def _foresee_decode(samples: object, vae: object, runtime: Runtime) -> Forecast:
+    return Forecast((decoded(samples, vae),), estimates.decoding(runtime, vae, samples))
 
 
-def _foresee_encode(pixels: object, vae: object) -> Forecast:
-    return Forecast((encoded(pixels, vae),))
+def _foresee_tiles(samples: object, vae: object, runtime: Runtime, tile_size: object) -> Forecast:
+    # The oblong tilings have tiles of as many pixels as the square one.
+    tile = samples
+    if isinstance(samples, LatentForm) and isinstance(vae, Vae) and isinstance(tile_size, int):
+        side = max(1, int(tile_size / vae.latent_format.downscale))
+        tile = replace(
+            samples, batch=1, height=_least(side, samples.height), width=_least(side, samples.width)
+        )
+    return Forecast((decoded(samples, vae),), estimates.decoding(runtime, vae, tile))
+
+
+def _least(side: int, whole: int | None) -> int | None:
+    return None if whole is None else min(side, whole)
+
+
+def _foresee_encode(pixels: object, vae: object, runtime: Runtime) -> Forecast:
+    return Forecast((encoded(pixels, vae),), estimates.encoding(runtime, vae, pixels))
+
+
+def _foresee_encode_tiles(pixels: object, vae: object, runtime: Runtime, tile_size: object) -> Forecast:
+    tile = pixels
+    if isinstance(pixels, ImageForm) and isinstance(tile_size, int):
+        tile = ImageForm(1, _least(tile_size, pixels.height), _least(tile_size, pixels.width))
+    return Forecast((encoded(pixels, vae),), estimates.encoding(runtime, vae, tile))
 
 
 @node("VAEDecode", category="latent", display_name="VAE Decode", lane="device", foresee=_foresee_decode)
@@ -46,7 +70,7 @@ def vae_decode(*, ctx: Context, samples: Latent, vae: Vae) -> Image:
     category="_for_testing",
     display_name="VAE Decode (Tiled)",
     lane="device",
-    foresee=_foresee_decode,
+    foresee=_foresee_tiles,
 )
 def vae_decode_tiled(
     *,
@@ -82,7 +106,7 @@ def vae_encode(*, ctx: Context, pixels: Image, vae: Vae) -> Latent:
     category="_for_testing",
     display_name="VAE Encode (Tiled)",
     lane="device",
-    foresee=_foresee_encode,
+    foresee=_foresee_encode_tiles,
 )
 def vae_encode_tiled(
     *,

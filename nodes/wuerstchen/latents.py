@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, NamedTuple
 
@@ -10,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nodegraph.node import UNKNOWN, Context, Forecast, NodeError, Range, Widget, node
+from nodegraph.node import UNKNOWN, Context, Forecast, Memory, NodeError, Range, Runtime, Widget, node
+from nodes import estimates
 from nodes.forms import ConditioningForm, ImageForm, LatentForm
 from nodes.models.coding import coding
 from nodes.models.pool import ModelPool
@@ -47,13 +49,14 @@ def _foresee_stage_b(conditioning: object, stage_c: object) -> Forecast:
     return Forecast((form_with_stage_c(conditioning, stage_c),))
 
 
-def _foresee_image(image: object, vae: object) -> Forecast:
+def _foresee_image(image: object, vae: object, runtime: Runtime) -> Forecast:
     form = image if isinstance(image, ImageForm) else ImageForm()
     if form.height is not None and form.width is not None:
         check_size(form.height, form.width)
     rows, columns = (None if side is None else cells(side) for side in (form.height, form.width))
     stage_b = empty_b_form(form.batch, expanded(rows), expanded(columns))
-    return Forecast((compressed_form(form, vae, rows, columns), stage_b))
+    outputs = (compressed_form(form, vae, rows, columns), stage_b)
+    return Forecast(outputs, compressing(runtime, vae, rows, columns))
 
 
 @node(
@@ -181,6 +184,17 @@ def compressed_form(pictures: ImageForm, vae: object, rows: int | None, columns:
         check_compressor(vae)
         name = vae.latent_format.name
     return LatentForm(pictures.batch, SEMANTIC_CHANNELS, rows, columns, name, downscale=COMPRESSION)
+
+
+def compressing(
+    runtime: Runtime, vae: object, rows: int | None, columns: int | None
+) -> Callable[[], Memory] | None:
+    """Return what compressing pictures into so many pixels takes."""
+    if not isinstance(vae, Vae):
+        return None
+    step = check_compressor(vae)
+    height, width = (None if side is None else side * step for side in (rows, columns))
+    return estimates.encoding(runtime, vae, ImageForm(1, height, width, 3))
 
 
 def _no_result(found: str) -> NodeError:

@@ -7,7 +7,8 @@ from typing import Annotated, NamedTuple
 
 import torch
 
-from nodegraph.node import Context, Forecast, Range, node
+from nodegraph.node import Context, Forecast, Range, Runtime, node
+from nodes import estimates
 from nodes.diffusion.cosine_ratio import CosineRatio
 from nodes.forms import ImageForm, LatentForm
 from nodes.models.pool import ModelPool
@@ -19,6 +20,7 @@ from nodes.wuerstchen.latents import (
     StageLatents,
     check_compressor,
     compressed_form,
+    compressing,
     empty_b,
     empty_b_form,
     form_with_stage_c,
@@ -48,11 +50,16 @@ def _foresee_stage_b(conditioning: object, stage_c: object) -> Forecast:
     return Forecast((form_with_stage_c(conditioning, stage_c),))
 
 
-def _foresee_encode(image: object, vae: object, compression: object) -> Forecast:
+def _foresee_encode(image: object, vae: object, compression: object, runtime: Runtime) -> Forecast:
     form = image if isinstance(image, ImageForm) else ImageForm()
     rows, columns = (_divided(side, compression) for side in (form.height, form.width))
     high, wide = (None if side is None else side // 8 * 2 for side in (form.height, form.width))
-    return Forecast((compressed_form(form, vae, rows, columns), empty_b_form(form.batch, high, wide)))
+    outputs = (compressed_form(form, vae, rows, columns), empty_b_form(form.batch, high, wide))
+    return Forecast(outputs, compressing(runtime, vae, rows, columns))
+
+
+def _foresee_control(image: object, vae: object, runtime: Runtime) -> Forecast:
+    return Forecast((), estimates.encoding(runtime, vae, image))
 
 
 def _divided(pixels: object, by: object) -> int | None:
@@ -112,6 +119,7 @@ def stable_cascade_stage_c_vae_encode(
     "StableCascade_SuperResolutionControlnet",
     category="_for_testing/stable_cascade",
     lane="device",
+    foresee=_foresee_control,
 )
 def stable_cascade_super_resolution_controlnet(*, ctx: Context, image: Image, vae: Vae) -> ControlLatents:
     """Encodes small pictures for the super-resolution ControlNet, with empty latents for twice their size.
