@@ -2,21 +2,22 @@
 
     python benchmarks/memory_estimates.py [--device cpu]
 
-Each network, with random weights, runs once in a process of its own; what its process grew by at most (VmHWM, so Linux
-only), or what torch allocated on a GPU, is held against the estimate of activations. Prints one JSON object with the
-environment it ran in.
+Each network, with random weights, runs once in a process of its own; against the estimate of activations stand what torch
+allocated at most and, on a CPU, what the process grew by (VmHWM, so Linux only), which counts the copies that libraries
+make and what the C library keeps of what was freed. Prints one JSON object with the environment it ran in.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 import json
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -53,6 +54,15 @@ KL = {
     "num_res_blocks": 2,
     "z_channels": 4,
     "latent_channels": 4,
+}
+VQ = {
+    "picture_channels": 3,
+    "latent_channels": 4,
+    "channels": 384,
+    "levels": 2,
+    "bottleneck_blocks": 12,
+    "codebook_size": 8192,
+    "patch_size": 2,
 }
 CLIP = {
     "vocabulary": 49408,
@@ -116,14 +126,14 @@ CASES: dict[str, Callable[[torch.device], tuple[int, Run]]] = {
     "wuerstchen_decoder_1024": partial(sampling, "wuerstchen_decoder", STAGE_B, 256),
     "autoencoder_kl_512": partial(decoding, "autoencoder_kl", KL, 64),
     "autoencoder_kl_512_in_tiles": partial(decoding, "autoencoder_kl", KL, 64, share=3),
-    "paella_vq_512": partial(decoding, "paella_vq", {}, 128),
-    "paella_vq_512_in_tiles": partial(decoding, "paella_vq", {}, 128, share=3),
+    "paella_vq_512": partial(decoding, "paella_vq", VQ, 128),
+    "paella_vq_512_in_tiles": partial(decoding, "paella_vq", VQ, 128, share=3),
     "clip_text": encoding,
 }
 
 
 def measure(name: str, device: torch.device) -> dict[str, float]:
-    """Run one case in this process; MB of the estimate and of what was taken."""
+    """Run one case in this process; MB of the estimate and of what was taken, and the ratio of what was allocated to it."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     torch.manual_seed(0)
     with torch.no_grad():
@@ -133,18 +143,30 @@ def measure(name: str, device: torch.device) -> dict[str, float]:
             before = torch.cuda.memory_allocated(device)
             torch.cuda.reset_peak_memory_stats(device)
             run()
-            taken = torch.cuda.max_memory_allocated(device) - before
+            found = {"allocated": torch.cuda.max_memory_allocated(device) - before}
         else:
             # The kernel counts from here on.
             Path("/proc/self/clear_refs").write_text("5")
             before = _status("VmRSS")
             run()
-            taken = _status("VmHWM") - before
-    return {
-        "estimate_mb": round(said / 1e6, 1),
-        "taken_mb": round(taken / 1e6, 1),
-        "ratio": round(taken / said, 2),
-    }
+            found = {"resident": _status("VmHWM") - before}
+            found["allocated"] = _allocated(run)
+    sizes = {f"{name}_mb": round(size / 1e6, 1) for name, size in found.items()}
+    return {"estimate_mb": round(said / 1e6, 1), **sizes, "ratio": round(found["allocated"] / said, 2)}
+
+
+def _allocated(run: Run) -> int:
+    """The most that torch's allocator on the CPU gave out at one time during a run."""
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as profile:
+        run()
+    results = profile.profiler.kineto_results
+    changes = sorted(
+        (event.start_ns(), event.nbytes()) for event in results.events() if event.name() == "[memory]"
+    )
+    totals: Iterator[int] = itertools.accumulate(size for _, size in changes)
+    return max(totals)
 
 
 def _status(field: str) -> int:

@@ -211,26 +211,33 @@ def test_a_latent_that_grows_on_the_way_is_shown_at_its_last_size(context: Any, 
     assert strips.noisy.samples.shape == strips.denoised.samples.shape == (5, 3, 16, 16)
 
 
-def foreseen(function: Any, **inputs: Any) -> tuple[Any, ...]:
+def foreseen(context: Any, function: Any, **inputs: Any) -> tuple[Any, ...]:
     spec = spec_of(function)
     assert spec is not None and spec.foresee is not None
-    forecast = spec.foresee(**inputs)
+    forecast = spec.foresee(**inputs, runtime=context.runtime)
     assert isinstance(forecast, Forecast)
     return forecast.outputs
 
 
 def test_forms_are_foreseen(context: Any, model: Model) -> None:
     given = {"latent_image": None, "vae": None, "sigmas": None, "levels": 3}
-    image, latent = foreseen(forward_diffusion, model=model, pixels=ImageForm(2, 6, 5, 3), **given)
+    image, latent = foreseen(context, forward_diffusion, model=model, pixels=ImageForm(2, 6, 5, 3), **given)
     assert image == ImageForm(6, 6, 5, 3)
     assert latent == LatentForm(6, 3, 6, 5, "pixels", downscale=1)
     with pytest.raises(NodeError, match="as pixels or as a latent"):
-        foreseen(forward_diffusion, model=model, pixels=None, **given)
+        foreseen(context, forward_diffusion, model=model, pixels=None, **given)
     with pytest.raises(NodeError, match="needs its VAE"):
-        foreseen(forward_diffusion, model=load_checkpoint(EMBEDDED).MODEL, pixels=UNKNOWN, **given)
+        foreseen(context, forward_diffusion, model=load_checkpoint(EMBEDDED).MODEL, pixels=UNKNOWN, **given)
     empty = LatentForm(2, 4, 4, 4, empty=True)
     output, noisy, denoised = foreseen(
-        sampler_trajectory, model=model, positive=UNKNOWN, negative=UNKNOWN, latent_image=empty, pictures=5
+        context,
+        sampler_trajectory,
+        model=model,
+        positive=UNKNOWN,
+        negative=UNKNOWN,
+        latent_image=empty,
+        pictures=5,
+        cfg=7.0,
     )
     assert output == LatentForm(2, 3, 32, 32, "pixels", downscale=1)
     assert noisy == denoised == replace(output, batch=10)
