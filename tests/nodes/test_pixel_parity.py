@@ -62,7 +62,11 @@ def ours(
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(
     ("name", "scheduler"),
-    [("small", {}), ("large", {"variance_type": "fixed_large", "beta_schedule": "squaredcos_cap_v2"})],
+    [
+        ("small", {}),
+        ("large", {"variance_type": "fixed_large", "beta_schedule": "squaredcos_cap_v2"}),
+        ("v", {"prediction_type": "v_prediction", "beta_schedule": "squaredcos_cap_v2"}),
+    ],
 )
 def test_pictures_are_those_of_the_pipelines(
     context: Any, name: str, scheduler: dict[str, Any], size: tuple[int, int]
