@@ -1,0 +1,31 @@
+"""The durable job store: what was asked of the server, what became of it, and who is next."""
+
+from __future__ import annotations
+
+from nodegraph.jobs.changed import Changed
+from nodegraph.jobs.record import (
+    FINAL,
+    Counts,
+    Job,
+    JobError,
+    JobPage,
+    JobRequest,
+    JobStatus,
+    QueuePage,
+    Retention,
+)
+from nodegraph.jobs.store import JobStore
+
+__all__ = [
+    "FINAL",
+    "Changed",
+    "Counts",
+    "Job",
+    "JobError",
+    "JobPage",
+    "JobRequest",
+    "JobStatus",
+    "JobStore",
+    "QueuePage",
+    "Retention",
+]

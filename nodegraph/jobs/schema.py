@@ -1,0 +1,84 @@
+"""The file of the job store: its tables, how it is opened, checked and brought up to date.
+
+What is listed and changed often (`jobs`) is apart from what is big and written once (`documents`, `results`), so that
+a change of status never rewrites a document. Triggers keep the counters and remove what belongs to a deleted job.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+APPLICATION_ID = 0x4E47_4A42
+"""Says in the file's header that it is a job store (`NGJB`)."""
+
+VERSION_1 = """
+CREATE TABLE jobs (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    number REAL NOT NULL,
+    status TEXT NOT NULL,
+    client_id TEXT,
+    targets TEXT NOT NULL,
+    priority REAL,
+    front INTEGER NOT NULL,
+    timeout REAL,
+    max_attempts INTEGER NOT NULL,
+    idempotency_key TEXT,
+    webhook TEXT,
+    created REAL NOT NULL,
+    started REAL,
+    finished REAL,
+    worker TEXT,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    interruptions INTEGER NOT NULL DEFAULT 0,
+    cancelling INTEGER NOT NULL DEFAULT 0
+);
+CREATE UNIQUE INDEX jobs_by_key ON jobs (idempotency_key) WHERE idempotency_key IS NOT NULL;
+CREATE INDEX jobs_by_status ON jobs (status, seq);
+CREATE INDEX jobs_queued ON jobs (number, seq) WHERE status = 'queued';
+CREATE INDEX jobs_ended ON jobs (finished, seq) WHERE finished IS NOT NULL;
+CREATE TABLE documents (seq INTEGER PRIMARY KEY, document TEXT NOT NULL, extra_data TEXT NOT NULL);
+CREATE TABLE results (seq INTEGER PRIMARY KEY, outputs TEXT, meta TEXT, messages TEXT, problems TEXT);
+CREATE TABLE counts (status TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO counts VALUES ('queued', 0), ('running', 0), ('finished', 0), ('failed', 0), ('cancelled', 0);
+CREATE TABLE settings (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+INSERT INTO settings VALUES ('paused', 0);
+CREATE TRIGGER job_added AFTER INSERT ON jobs BEGIN
+    UPDATE counts SET n = n + 1 WHERE status = NEW.status;
+END;
+CREATE TRIGGER job_changed AFTER UPDATE OF status ON jobs WHEN OLD.status <> NEW.status BEGIN
+    UPDATE counts SET n = n - 1 WHERE status = OLD.status;
+    UPDATE counts SET n = n + 1 WHERE status = NEW.status;
+END;
+CREATE TRIGGER job_removed AFTER DELETE ON jobs BEGIN
+    UPDATE counts SET n = n - 1 WHERE status = OLD.status;
+    DELETE FROM documents WHERE seq = OLD.seq;
+    DELETE FROM results WHERE seq = OLD.seq;
+END;
+"""
+
+MIGRATIONS: tuple[str, ...] = (VERSION_1,)
+"""What brings a file from each version to the next; a new file starts at 0. Released ones never change."""
+
+
+def connect(path: Path, *, cache_kib: int = 2_048) -> sqlite3.Connection:
+    """A connection in autocommit mode, for one thread at a time; transactions are opened by hand."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+    connection.execute("PRAGMA journal_mode = WAL")
+    # FULL: a commit is on the disk when it returns, through a power cut too.
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA cache_size = -{cache_kib}")
+    return connection
+
+
+def migrate(connection: sqlite3.Connection, migrations: tuple[str, ...] = MIGRATIONS) -> None:
+    """Bring the file up to the last of `migrations`, all of it or nothing."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version == len(migrations):
+        return
+    steps = "".join(migrations[version:])
+    connection.executescript(
+        f"BEGIN IMMEDIATE; {steps} PRAGMA application_id = {APPLICATION_ID};"
+        f" PRAGMA user_version = {len(migrations)}; COMMIT;"
+    )
