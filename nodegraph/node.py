@@ -398,6 +398,11 @@ class Pack:
     """`module:function`, called once when a session opens: takes its Runtime and returns it with `auto` settled.
 
     The function raises NodeError for what is not there."""
+    devices: str | None = None
+    """`module:function`: takes a settled Runtime and describes the devices that the pack's nodes compute on.
+
+    One mapping each: `name`, `type` (`cpu`, `cuda`), `index`, and bytes of memory, `vram_total` and `vram_free`. It is
+    asked about once a second, from any thread."""
 
 
 def _spec(function: Callable[..., Any], *, output_names: Sequence[str] | None, **facts: Any) -> NodeSpec:

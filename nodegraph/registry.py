@@ -57,12 +57,20 @@ class Registry(Mapping[str, NodeSpec]):
         for pack in self.packs:
             if pack.settle is None:
                 continue
-            module, _, name = pack.settle.partition(":")
             try:
-                runtime = getattr(importlib.import_module(module), name)(runtime)
+                runtime = _named(pack.settle)(runtime)
             except NodeError as error:
                 raise ValidationError(error.problem(None, None, None)) from error
         return runtime
+
+    def devices(self, runtime: Runtime) -> tuple[Mapping[str, Any], ...]:
+        """What the packs say of the devices that a settled runtime computes on; see `Pack.devices`."""
+        return tuple(
+            device
+            for pack in self.packs
+            if pack.devices is not None
+            for device in _named(pack.devices)(runtime)
+        )
 
     @classmethod
     def of(cls, *functions: Callable[..., Any]) -> Registry:
@@ -152,6 +160,13 @@ class LateRegistry(Mapping[str, NodeSpec]):
 
     def __len__(self) -> int:
         return len(self.registry)
+
+
+def _named(place: str) -> Callable[..., Any]:
+    """The function that `module:function` names."""
+    module, _, name = place.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found
 
 
 def _declared_in(module: ModuleType) -> dict[str, NodeSpec]:

@@ -35,5 +35,6 @@ PACK = Pack(
         "nodes.wuerstchen.stable_cascade",
     ),
     settle="nodes.models.settling:settle",
+    devices="nodes.models.devices:describe_devices",
     model_roots=(Path(__file__).parent / "models" / "embedded",),
 )

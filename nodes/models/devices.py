@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -62,6 +64,47 @@ def machine_memory() -> int:
 def host_room(device: torch.device) -> int | None:
     """Return the bytes of host memory that feature maps may take; None where the device's memory is the host's."""
     return None if device.type in ("cpu", "mps") else machine_memory() // 2
+
+
+def describe_devices(runtime: Runtime) -> list[dict[str, Any]]:
+    """Return what there is to say of the runtime's device: name, type, index, bytes in all and free.
+
+    `torch_vram_total` and `torch_vram_free` are of what torch has taken from a GPU's memory.
+    """
+    device = resolve_device(runtime.device)
+    if device.type != "cuda":
+        total, free = machine_memory(), _free_memory()
+        return [
+            {
+                **{"name": runtime.device, "type": device.type, "index": device.index},
+                **{
+                    "vram_total": total,
+                    "vram_free": free,
+                    "torch_vram_total": total,
+                    "torch_vram_free": free,
+                },
+            }
+        ]
+    free, total = torch.cuda.mem_get_info(device)
+    reserved, used = torch.cuda.memory_reserved(device), torch.cuda.memory_allocated(device)
+    index = device.index if device.index is not None else torch.cuda.current_device()
+    return [
+        {
+            **{"name": torch.cuda.get_device_name(device), "type": "cuda", "index": index},
+            **{"vram_total": total, "vram_free": free + reserved - used},
+            **{"torch_vram_total": reserved, "torch_vram_free": reserved - used},
+        }
+    ]
+
+
+def _free_memory() -> int:
+    """Return the bytes of memory that programs can still have, all of it where the system does not say."""
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+    except OSError:
+        return machine_memory()
+    found = next((line for line in text.splitlines() if line.startswith("MemAvailable:")), "")
+    return int(found.split()[1]) * 1024 if found else machine_memory()
 
 
 class Placing:
