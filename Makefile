@@ -38,6 +38,7 @@ parity: $(READY)
 
 docs: $(READY)
 	$(BIN)/nodegraph nodes --markdown > docs/nodes.md
+	$(BIN)/python -m nodegraph.worker.descriptions --write
 	$(BIN)/python docs/make_examples.py
 
 # torch comes first and at its pin: what needs it then finds it there and fetches no other build.
