@@ -54,7 +54,10 @@ def test_the_rule_finds_an_offence(tmp_path: Path) -> None:
     assert list(imports_of(offender)) == [(2, "torch.nn")]
 
 
-@pytest.mark.parametrize("module", ["nodegraph", "nodegraph.node", "nodegraph.execute", "nodegraph.cli"])
+@pytest.mark.parametrize(
+    "module",
+    ["nodegraph", "nodegraph.node", "nodegraph.execute", "nodegraph.cli", "nodegraph.worker.service"],
+)
 def test_importing_the_engine_stays_light(module: str) -> None:
     code = f"import sys, {module}; print(*[name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,0 +1,74 @@
+"""Messages over a connected socket: a blocking end for a worker, a coroutine for a server."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from contextlib import suppress
+
+from nodegraph.worker.messages import LENGTH, Message, decode_parts, encode
+
+MOST_BYTES = 1 << 30
+"""Of a header or a blob; a larger length is no length, but damage."""
+
+
+class Pipe:
+    """A worker's end. `send` may be called from any thread, `receive` from one."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._reader = connection.makefile("rb")
+        self._lock = threading.Lock()
+
+    def send(self, *messages: Message) -> None:
+        """Write messages, one behind the other. Raises OSError where nobody reads any more."""
+        data = b"".join(encode(message) for message in messages)
+        with self._lock:
+            self._connection.sendall(data)
+
+    def receive(self) -> Message | None:
+        """Wait for the next message; None where the other end is closed. Raises ValueError for what is no message."""
+        header = self._part()
+        blob = self._part() if header is not None else None
+        return decode_parts(header, blob) if header is not None and blob is not None else None
+
+    def close(self) -> None:
+        """Say that nothing more will come; a thread that waits in `receive` gets None."""
+        with suppress(OSError):
+            # The other end may be gone already.
+            self._connection.shutdown(socket.SHUT_RDWR)
+
+    def release(self) -> None:
+        """Give the socket up, once no thread uses it."""
+        self._reader.close()
+        self._connection.close()
+
+    def _part(self) -> bytes | None:
+        try:
+            length = self._reader.read(LENGTH.size)
+            if len(length) < LENGTH.size:
+                return None
+            size = _size(length)
+            part = self._reader.read(size)
+        except OSError:
+            # A killed server resets the connection.
+            return None
+        return part if len(part) == size else None
+
+
+async def read_message(reader: asyncio.StreamReader) -> Message | None:
+    """The next message; None where the other end is closed, if need be in mid-message. Raises ValueError."""
+    try:
+        header = await reader.readexactly(_size(await reader.readexactly(LENGTH.size)))
+        blob = await reader.readexactly(_size(await reader.readexactly(LENGTH.size)))
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return None
+    return decode_parts(header, blob)
+
+
+def _size(length: bytes) -> int:
+    (size,) = LENGTH.unpack(length)
+    if size > MOST_BYTES:
+        raise ValueError(f"a length of {size} bytes is no message's")
+    return int(size)
