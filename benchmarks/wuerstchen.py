@@ -68,6 +68,8 @@ def _speed(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     found["flops_ratio"] = round(theirs["tflops"] / ours["tflops"], 2)
     if ours["seconds"] is None or theirs["seconds"] is None:
         return found | {"reason": "seconds were not measured; the ratio of FLOPs is counted"}
+    if "cpu_seconds" in ours and "cpu_seconds" in theirs:
+        found["cpu_seconds_ratio"] = round(theirs["cpu_seconds"] / ours["cpu_seconds"], 2)
     ratio = theirs["seconds"] / ours["seconds"]
     return found | {"met": ratio >= FASTER, "ratio": round(ratio, 2), "basis": ours["basis"]["seconds"]}
 

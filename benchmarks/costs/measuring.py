@@ -26,7 +26,9 @@ class Measured:
     batch: int
     """Samples in the call that was timed."""
     rounds: int
-    peak: int | None
+    cpu_seconds: float | None = None
+    """Of all threads, on a CPU: what else runs there changes it less than the seconds that pass."""
+    peak: int | None = None
     """Bytes of tensors on the device at the worst moment, weights included, where the device tells."""
 
 
@@ -40,6 +42,15 @@ class Measurements:
     refused: Mapping[Case, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """One call."""
+
+    seconds: float
+    cpu_seconds: float | None = None
+    peak: int | None = None
+
+
 def measure(needs: Mapping[Case, int], placement: Placement, rounds: int) -> Measurements:
     """Time a call of each case that fits into memory; `needs` are the bytes that are counted for each.
 
@@ -47,24 +58,39 @@ def measure(needs: Mapping[Case, int], placement: Placement, rounds: int) -> Mea
     meets them all. A GPU is given the case's own batch, a CPU one sample: there two take twice as long.
     """
     device = placement.device
-    refused = {case: why for case, bytes_ in needs.items() if (why := _too_large(bytes_, device))}
-    seconds: dict[Case, list[float]] = {case: [] for case in needs if case not in refused}
-    peaks: dict[Case, int | None] = {}
+    refused: dict[Case, str] = {}
+    timings: dict[Case, list[Timing]] = {case: [] for case in needs}
     for turn in range(rounds):
-        for case in _in_turn(list(seconds), turn):
+        for case in _in_turn([case for case in needs if case not in refused], turn):
+            # Asked each time: what else runs may have taken more by now.
+            if (why := _too_large(needs[case], device)) is not None:
+                refused[case] = why
+                continue
             timed = case if device.type == "cuda" else replace(case, batch=1)
-            found, peaks[case] = _one(timed, placement)
-            seconds[case].append(found)
+            timings[case].append(_one(timed, placement))
             # Before the next is made: two of the largest do not fit.
             gc.collect()
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
     measured = {
-        case: Measured(
-            statistics.median(found), case.batch if device.type == "cuda" else 1, len(found), peaks[case]
-        )
-        for case, found in seconds.items()
+        case: _summed_up(found, case.batch if device.type == "cuda" else 1)
+        for case, found in timings.items()
+        if found
     }
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
     return Measurements(name, str(placement.dtype).removeprefix("torch."), measured, refused)
+
+
+def _summed_up(timings: Sequence[Timing], batch: int) -> Measured:
+    cpu = [timing.cpu_seconds for timing in timings if timing.cpu_seconds is not None]
+    peaks = [timing.peak for timing in timings if timing.peak is not None]
+    return Measured(
+        statistics.median(timing.seconds for timing in timings),
+        batch,
+        len(timings),
+        statistics.median(cpu) if cpu else None,
+        max(peaks, default=None),
+    )
 
 
 def _in_turn(cases: Sequence[Case], turn: int) -> Iterator[Case]:
@@ -72,8 +98,8 @@ def _in_turn(cases: Sequence[Case], turn: int) -> Iterator[Case]:
 
 
 @torch.no_grad()
-def _one(case: Case, placement: Placement) -> tuple[float, int | None]:
-    """The seconds of a call and its peak, of a network that is made for it."""
+def _one(case: Case, placement: Placement) -> Timing:
+    """Time a call of a network that is made for it."""
     module = random_module(case.architecture, placement)
     if placement.device.type == "cuda":
         call = make_call(case, module, placement)
@@ -82,12 +108,12 @@ def _one(case: Case, placement: Placement) -> tuple[float, int | None]:
     # The first call of a process is slower; a small one is enough to be rid of that.
     make_call(case.smaller(), module, placement).run()
     call = make_call(case, module, placement)
-    start = time.perf_counter()
+    start, start_cpu = time.perf_counter(), time.process_time()
     call.run()
-    return time.perf_counter() - start, None
+    return Timing(time.perf_counter() - start, time.process_time() - start_cpu)
 
 
-def _on_gpu(call: Call, device: torch.device) -> tuple[float, int]:
+def _on_gpu(call: Call, device: torch.device) -> Timing:
     torch.cuda.synchronize(device)
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
@@ -96,7 +122,7 @@ def _on_gpu(call: Call, device: torch.device) -> tuple[float, int]:
     call.run()
     after.record()
     torch.cuda.synchronize(device)
-    return before.elapsed_time(after) / 1e3, torch.cuda.max_memory_allocated(device)
+    return Timing(before.elapsed_time(after) / 1e3, peak=torch.cuda.max_memory_allocated(device))
 
 
 def _too_large(needed: int, device: torch.device) -> str | None:

@@ -103,6 +103,8 @@ def row(
         },
         "stages": stages,
     }
+    if all("cpu_seconds" in entry for entry in stages):
+        found["cpu_seconds"] = sum(entry["cpu_seconds"] for entry in stages)
     if measurements is not None and len(measured_peaks) == len(stages):
         found["peak_gib_measured"] = max(measured_peaks)
         found["basis"]["peak_gib"] = f"counted, and measured in {measurements.dtype}, decoded whole"
@@ -137,6 +139,8 @@ def _stage_row(
     if (measured := measurements.found.get(case)) is not None:
         found["seconds"] = measured.seconds * stage.evaluations / measured.batch
         found["seconds_of_a_call"] = measured.seconds
+        if measured.cpu_seconds is not None:
+            found["cpu_seconds"] = measured.cpu_seconds * stage.evaluations / measured.batch
         found["batch_of_a_call"] = measured.batch
         found["rounds"] = measured.rounds
         if measured.peak is not None:

@@ -73,6 +73,7 @@ def test_a_measured_row_says_what_was_timed() -> None:
     assert stage_a["seconds"] == pytest.approx(stage_a["seconds_of_a_call"])
     assert found["seconds"] == pytest.approx(prior["seconds"] + stage_a["seconds"])
     assert found["seconds"] > 0
+    assert found["cpu_seconds"] == pytest.approx(prior["cpu_seconds"] + stage_a["cpu_seconds"])
     # Another size was not measured, and says so.
     other = row(TINY, 512, PLENTY, measured)
     assert other["seconds"] is None
@@ -119,7 +120,14 @@ def _row(pipeline: Pipeline, side: int, tflops: float, peak: float, seconds: flo
 
 def test_targets_are_met_missed_or_open() -> None:
     ours, theirs = _row(WUERSTCHEN, 1024, 100, 2, 30.0), _row(SDXL, 1024, 400, 5, 75.0)
-    speed, memory = targets([ours, theirs, _row(WUERSTCHEN, 4096, 6000, 3.6, None)])
+    speed, memory = targets(
+        [
+            ours | {"cpu_seconds": 50.0},
+            theirs | {"cpu_seconds": 150.0},
+            _row(WUERSTCHEN, 4096, 6000, 3.6, None),
+        ]
+    )
+    assert speed["cpu_seconds_ratio"] == 3.0
     assert (speed["met"], speed["ratio"], speed["flops_ratio"]) == (True, 2.5, 4.0)
     assert (memory["met"], memory["peak_gib"]) == (True, 3.6)
     speed, memory = targets([ours, theirs | {"seconds": 59.0}, _row(WUERSTCHEN, 4096, 6000, 4.1, None)])
