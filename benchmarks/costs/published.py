@@ -53,8 +53,6 @@ class Stage:
     calls: int = 1
     batch: int = 1
     """Samples in each call."""
-    step: int = 1
-    """Pixels of the picture to one of the latent, where it decodes."""
 
     @property
     def evaluations(self) -> int:
@@ -208,8 +206,8 @@ def _quarter(side: int) -> tuple[int, ...]:
     return (4, decoder_side(side), decoder_side(side))
 
 
-_VAE_DECODE: Final = Stage("VAE decoder", "decoding", VAE, lambda side: {"latents": _eighth(side)}, step=8)
-_A_DECODE: Final = Stage("Stage A", "decoding", STAGE_A, lambda side: {"latents": _quarter(side)}, step=4)
+_VAE_DECODE: Final = Stage("VAE decoder", "decoding", VAE, lambda side: {"latents": _eighth(side)})
+_A_DECODE: Final = Stage("Stage A", "decoding", STAGE_A, lambda side: {"latents": _quarter(side)})
 _SD15: Final = Stage(
     "U-Net",
     "sampling",

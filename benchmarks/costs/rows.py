@@ -3,70 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import torch
 
-from benchmarks.costs.calls import make_call
-from benchmarks.costs.counting import META, Cost, count, tile_shapes, weights
+from benchmarks.costs.counting import cost_of
 from benchmarks.costs.measuring import GIB, Measurements
 from benchmarks.costs.published import Case, Pipeline, Stage
-from nodes.models.autoencoder import RETRIES
-from nodes.models.loading import Placement, empty_module
+from nodes.models.loading import empty_module
+from nodes.models.seamless import choose
 
 DTYPES: Mapping[str, torch.dtype] = {"fp16": torch.float16, "fp32": torch.float32}
 SAMPLERS_LATENTS = 6
 """Latents in float32 beside a network's call: x, its noise, the output, the estimate and two earlier ones."""
+HOST = 16 * GIB
+"""Memory beside the device's, where feature maps lie between the segments of a decoder in tiles."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """A stage's cost for a picture: FLOPs of all its calls, bytes of its worst moment, and in which tiles it decodes."""
+    """A stage's cost for a picture: FLOPs of all its calls, bytes of its weights and of its worst moment."""
 
     flops: int
-    held: int
+    weights: int
     peak: int
     tile: int | None = None
-
-
-@cache
-def cost_of(case: Case, dtype: torch.dtype) -> Cost:
-    """Return what one call takes."""
-    module = empty_module(case.architecture).to(dtype)
-    call = make_call(case, module, Placement(META, dtype))
-    return count(call.run, [*weights(module), *call.inputs])
+    """Pixels of the side of the largest tile where it decodes in tiles; FLOPs are those of the whole all the same."""
 
 
 def counted(stage: Stage, side: int, dtype: torch.dtype, budget: int) -> Counted:
     """Return the stage's cost; a decoder that does not fit into `budget` bytes goes on in tiles, as the engine's does."""
     whole = cost_of(stage.case(side), dtype)
-    peak = whole.peak
+    flops, peak = whole.flops * stage.calls, whole.peak
     if stage.role == "sampling":
         peak += SAMPLERS_LATENTS * 4 * stage.batch * prod(stage.inputs(side)["x"])
-    found = Counted(whole.flops * stage.calls, whole.held, peak)
     if stage.role != "decoding" or peak <= budget:
-        return found
-    for tile, overlap in RETRIES:
-        found = in_tiles(stage, side, dtype, tile, overlap)
-        if found.peak <= budget:
-            break
-    return found
-
-
-def in_tiles(stage: Stage, side: int, dtype: torch.dtype, tile: int, overlap: int) -> Counted:
-    """Return the cost of decoding in tiles of `tile` pixels that overlap by `overlap`."""
-    case = stage.case(side)
-    ((name, (channels, *latent)),) = case.shapes
-    shapes = tile_shapes((latent[0], latent[1]), tile // stage.step, overlap // stage.step)
-    flops = peak = held = 0
-    for (height, width), calls in shapes.items():
-        cost = cost_of(replace(case, shapes=((name, (channels, height, width)),)), dtype)
-        flops += cost.flops * calls
-        peak, held = max(peak, cost.peak), cost.held
-    return Counted(flops, held, peak, tile)
+        return Counted(flops, whole.weights, peak)
+    decoder: Any = empty_module(stage.architecture)
+    height, width = stage.inputs(side)["latents"][1:]
+    room = budget - whole.weights
+    tiling = choose(decoder.steps(), (height, width), dtype.itemsize, room, HOST)
+    return Counted(flops, whole.weights, whole.weights + tiling.works, max(tiling.tiles))
 
 
 def row(
@@ -124,13 +103,13 @@ def _stage_row(
         "stage": stage.name,
         "evaluations": stage.evaluations,
         "tflops": round(costs["fp16"].flops / 1e12, 3),
-        "weights_and_inputs_gib": {name: round(cost.held / GIB, 3) for name, cost in costs.items()},
+        "weights_gib": {name: round(cost.weights / GIB, 3) for name, cost in costs.items()},
         "peak_gib": {name: round(cost.peak / GIB, 3) for name, cost in costs.items()},
         "seconds": None,
     }
     if stage.role == "decoding":
         found["decoded"] = {
-            name: "whole" if cost.tile is None else f"in tiles of {cost.tile} pixels"
+            name: "whole" if cost.tile is None else f"in tiles of up to {cost.tile} pixels"
             for name, cost in costs.items()
         }
     if measurements is None:

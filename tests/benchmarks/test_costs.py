@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -14,12 +13,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.costs import published
 from benchmarks.costs.calls import make_call, random_module
-from benchmarks.costs.counting import META, count, tile_shapes, weights
+from benchmarks.costs.counting import META, Cost, cost_of, count
 from benchmarks.costs.published import Case, architecture, decoder_side, semantic_side
-from benchmarks.costs.rows import cost_of
 from nodes.models.loading import Placement, empty_module
 from nodes.models.networks.layers import attend
-from nodes.models.tiling import average_of_tilings
 from nodes.values import Architecture
 
 CPU = Placement(torch.device("cpu"), torch.float32)
@@ -59,8 +56,23 @@ CASES = {
 }
 
 
-def flops(call: Callable[[], object]) -> int:
-    return count(call, ()).flops
+class Decoder(nn.Module):
+    """A layer, or several, called as decoders are."""
+
+    def __init__(self, decode: Callable[[Tensor], Tensor], *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.decode = decode
+
+
+def cost(
+    decode: Callable[[Tensor], Tensor],
+    shape: tuple[int, ...],
+    *layers: nn.Module,
+    dtype: torch.dtype = torch.float32,
+) -> Cost:
+    case = Case("decoding", STAGE_A, (("latents", shape[1:]),), shape[0])
+    return count(case, Decoder(decode, *layers).to(META, dtype), dtype)
 
 
 @pytest.mark.parametrize(
@@ -76,21 +88,17 @@ def flops(call: Callable[[], object]) -> int:
     ids=["convolution", "depthwise", "transposed", "linear", "normalisation"],
 )
 def test_flops_of_a_layer(layer: nn.Module, shape: tuple[int, ...], expected: int) -> None:
-    module = layer.to(META)
-    assert flops(lambda: module(torch.empty(shape, device=META))) == expected
+    assert cost(layer, shape, layer).flops == expected
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_attention_is_counted_and_does_not_hold_its_matrix(dtype: torch.dtype) -> None:
-    batch, heads, width, tokens, keys = 2, 4, 16, 4096, 300
-    query = torch.empty(batch, tokens, heads * width, device=META, dtype=dtype)
-    other = torch.empty(batch, keys, heads * width, device=META, dtype=dtype)
-    cost = count(lambda: attend(query, other, other, heads), (query, other))
+    batch, heads, width, tokens = 2, 4, 16, 4096
+    found = cost(lambda x: attend(x, x, x, heads), (batch, tokens, heads * width), dtype=dtype)
     # Once for the weights and once for what they weigh.
-    assert cost.flops == 2 * 2 * batch * heads * tokens * keys * width
-    # The result, and the two numbers that the kernel draws dropout from.
-    assert cost.activations == query.numel() * dtype.itemsize + 2 * 8
-    assert cost.held == (query.numel() + other.numel()) * dtype.itemsize
+    assert found.flops == 2 * 2 * batch * heads * tokens * tokens * width
+    # The input, the result, and the two numbers that the kernel draws dropout from.
+    assert found.activations == 2 * batch * tokens * heads * width * dtype.itemsize + 2 * 8
 
 
 def test_flops_of_a_whole_text_encoder() -> None:
@@ -121,10 +129,9 @@ def test_flops_are_those_of_the_library(case: Case) -> None:
 
 
 def test_bytes_are_followed_from_making_to_forgetting() -> None:
-    first, last = nn.Linear(10, 40).to(META), nn.Linear(40, 10).to(META)
-    x = torch.empty(100, 10, device=META)
+    first, last = nn.Linear(10, 40), nn.Linear(40, 10)
 
-    def call() -> Tensor:
+    def decode(x: Tensor) -> Tensor:
         h = first(x)
         h = F.gelu(h)
         view = h.view(-1)[:10]
@@ -132,11 +139,11 @@ def test_bytes_are_followed_from_making_to_forgetting() -> None:
         out: Tensor = last(h)
         return out
 
-    found = count(call, [x, *weights(first), *weights(last)])
-    # Before and after the activation at once; the view of it is no more.
-    assert found.activations == 2 * 100 * 40 * 4
-    assert found.held == 4 * (100 * 10 + 2 * 400 + 40 + 10)
-    assert found.peak == found.activations + found.held
+    found = cost(decode, (5, 20, 10), first, last)
+    # The input; before and after the activation at once; the view of it is no more.
+    assert found.activations == 4 * (100 * 10 + 2 * 100 * 40)
+    assert found.weights == 4 * (2 * 400 + 40 + 10)
+    assert found.peak == found.activations + found.weights
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -153,7 +160,8 @@ def test_bytes_are_those_that_the_allocator_hands_out(case: Case) -> None:
         if event.name() == "[memory]":
             held += event.nbytes()
             peak = max(peak, held)
-    # Kernels of a CPU take a little for themselves.
+    peak += sum(tensor.untyped_storage().nbytes() for tensor in call.inputs)
+    # Inputs that nothing refers to by a view of them are not told from none; kernels of a CPU take a little too.
     assert peak * 0.9 <= cost_of(case, torch.float32).activations <= peak
 
 
@@ -187,15 +195,3 @@ def test_architectures_have_the_published_size(built: Architecture, parameters: 
 def test_stages_take_the_published_sizes(side: int, semantic: int, decoder: int) -> None:
     assert (semantic_side(side), decoder_side(side)) == (semantic, decoder)
     assert dict(published.WUERSTCHEN.stages[-1].inputs(side)) == {"latents": (4, side // 4, side // 4)}
-
-
-@pytest.mark.parametrize("latent", [(40, 23), (16, 16), (33, 70)])
-def test_tiles_are_those_of_the_engine(latent: tuple[int, int]) -> None:
-    seen: Counter[tuple[int, int]] = Counter()
-
-    def decode(part: Tensor) -> Tensor:
-        seen[(part.shape[2], part.shape[3])] += 1
-        return part
-
-    average_of_tilings(torch.zeros(1, 3, *latent), decode, tile=16, overlap=4, scale=1, channels=3)
-    assert tile_shapes(latent, tile=16, overlap=4) == seen
