@@ -150,6 +150,7 @@ def main() -> None:
         "--dtype", choices=tuple(DTYPES), help="of what is measured: fp16 on a GPU, else fp32"
     )
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--limit", type=float, default=float("inf"), help="seconds; nothing is timed after")
     parser.add_argument("--table", action="store_true", help="a Markdown table instead of JSON")
     given = parser.parse_args()
     device = torch.device(given.device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -159,7 +160,10 @@ def main() -> None:
     if given.measure:
         sides = tuple(given.measure_sides or given.sides[:1])
         measurements = measure(
-            needs(pipelines, sides, DTYPES[dtype]), Placement(device, DTYPES[dtype]), given.rounds
+            needs(pipelines, sides, DTYPES[dtype]),
+            Placement(device, DTYPES[dtype]),
+            given.rounds,
+            given.limit,
         )
     rows = [row(pipeline, side, BUDGET, measurements) for side in given.sides for pipeline in pipelines]
     if given.table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import statistics
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -51,8 +52,12 @@ class Timing:
     peak: int | None = None
 
 
-def measure(needs: Mapping[Case, int], placement: Placement, rounds: int) -> Measurements:
+def measure(
+    needs: Mapping[Case, int], placement: Placement, rounds: int, limit: float = float("inf")
+) -> Measurements:
     """Time a call of each case that fits into memory; `needs` are the bytes that are counted for each.
+
+    None is begun `limit` seconds after the first. What was timed is told on standard error as soon as it is known.
 
     Each round takes every network once, every other round in the opposite order, so that what else the machine does
     meets them all. A GPU is given the case's own batch, a CPU one sample: there two take twice as long.
@@ -60,14 +65,19 @@ def measure(needs: Mapping[Case, int], placement: Placement, rounds: int) -> Mea
     device = placement.device
     refused: dict[Case, str] = {}
     timings: dict[Case, list[Timing]] = {case: [] for case in needs}
+    end = time.monotonic() + limit
     for turn in range(rounds):
         for case in _in_turn([case for case in needs if case not in refused], turn):
             # Asked each time: what else runs may have taken more by now.
             if (why := _too_large(needs[case], device)) is not None:
                 refused[case] = why
                 continue
+            if time.monotonic() >= end:
+                refused[case] = f"the {limit:g} seconds were over"
+                continue
             timed = case if device.type == "cuda" else replace(case, batch=1)
             timings[case].append(_one(timed, placement))
+            print(f"{case.architecture.name} {dict(case.shapes)}: {timings[case][-1]}", file=sys.stderr)
             # Before the next is made: two of the largest do not fit.
             gc.collect()
             if device.type == "cuda":

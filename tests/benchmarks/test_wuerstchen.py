@@ -90,6 +90,14 @@ def test_what_does_not_fit_is_not_measured_and_says_why() -> None:
     assert found["stages"][1]["seconds"] > 0
 
 
+def test_nothing_is_timed_after_the_limit() -> None:
+    measured = measure(needs([TINY], [256], torch.float32), CPU, rounds=1, limit=0.0)
+    assert measured.found == {}
+    found = row(TINY, 256, PLENTY, measured)
+    assert found["seconds"] is None
+    assert found["stages"][0]["not_measured"] == "the 0 seconds were over"
+
+
 def test_a_decoder_over_the_budget_goes_on_in_tiles() -> None:
     side = 1024
     whole = counted(STAGE_A, side, torch.float16, PLENTY)
