@@ -1,4 +1,4 @@
-"""The changes of the store, each a `Work` of the writer: it takes the payloads of several requests at once.
+"""The way of a job through its states, each step a `Work` of the writer: it takes the payloads of several requests.
 
 A change looks before it writes: it decides for every payload whether it is refused, and writes what is left.
 """
@@ -8,148 +8,16 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import NamedTuple
 
 from nodegraph.errors import Problem
-from nodegraph.jobs.record import FINAL, Job, JobError, JobRequest, JobStatus, refuse
-from nodegraph.jobs.rows import by_id, by_seq, paused
+from nodegraph.jobs.record import FINAL, Job, JobError, JobStatus, refuse
+from nodegraph.jobs.rows import QUEUED, by_id, by_seq, paused, present
 
-ROWS = 200
-"""Rows of one INSERT, names of one look-up."""
 INTERRUPTIONS = 10
-"""Times that a job may be under way when the server dies: a job that takes the machine down must not do so for ever."""
-
-INSERTED = (
-    "seq", "id", "number", "status", "client_id", "targets", "priority", "front", "timeout", "max_attempts",
-    "idempotency_key", "webhook", "created",
-)  # fmt: skip
-
-
-def submit(
-    connection: sqlite3.Connection, payloads: Sequence[Sequence[JobRequest]]
-) -> list[tuple[Job, ...] | JobError]:
-    """Store jobs; all requests of a payload or none. A payload's result is in the order of its requests."""
-    requests = [request for payload in payloads for request in payload]
-    taken = _existing(connection, "id", [r.id for r in requests if r.id is not None])
-    keys = {
-        key: by_id(connection, id)
-        for key, id in _existing(
-            connection,
-            "idempotency_key",
-            [r.idempotency_key for r in requests if r.idempotency_key is not None],
-        ).items()
-    }
-    seq = _last_seq(connection)
-    first = None
-    if any(request.front for request in requests):
-        first = (
-            connection.execute("SELECT min(number) FROM jobs WHERE status = 'queued'").fetchone()[0] or 0.0
-        )
-    results: list[tuple[Job, ...] | JobError] = []
-    rows: list[tuple[int, Job]] = []
-    for payload in payloads:
-        new: list[tuple[int, Job]] = []
-        jobs: list[Job] = []
-        mine: dict[str, Job] = {}
-        for request in payload:
-            known = request.idempotency_key and (
-                mine.get(request.idempotency_key) or keys.get(request.idempotency_key)
-            )
-            if known:
-                jobs.append(known)
-                continue
-            id = request.id if request.id is not None else str(uuid.uuid4())
-            if id in taken or any(id == job.id for _, job in new):
-                results.append(_duplicate(id))
-                break
-            place = seq + len(rows) + len(new) + 1
-            number = float(place) if request.priority is None else float(request.priority)
-            if request.front and first is not None:
-                first = number = min(first - 1.0, -float(place))
-            job = _job(request, id, number)
-            new.append((place, job))
-            jobs.append(job)
-            if request.idempotency_key is not None:
-                mine[request.idempotency_key] = job
-        else:
-            rows += new
-            taken.update((job.id, job.id) for _, job in new)
-            keys.update(mine)
-            results.append(tuple(jobs))
-    for start in range(0, len(rows), ROWS):
-        _insert(connection, rows[start : start + ROWS])
-    return results
-
-
-def _job(request: JobRequest, id: str, number: float) -> Job:
-    return Job(
-        id=id,
-        number=number,
-        status=JobStatus.QUEUED,
-        document=request.document,
-        client_id=request.client_id,
-        extra_data=request.extra_data,
-        targets=request.targets,
-        priority=request.priority,
-        front=request.front,
-        timeout=request.timeout,
-        max_attempts=request.max_attempts,
-        idempotency_key=request.idempotency_key,
-        webhook=request.webhook,
-        created=time.time(),
-    )
-
-
-def _duplicate(id: str) -> JobError:
-    return refuse(
-        "duplicate_id",
-        "A job with this id exists already.",
-        found=id,
-        hint="Leave the id out, or choose another.",
-    )
-
-
-def _existing(connection: sqlite3.Connection, column: str, values: Sequence[str]) -> dict[str, str]:
-    """Ids of the jobs that have one of the values in a column, by the value."""
-    found: dict[str, str] = {}
-    for start in range(0, len(values), ROWS):
-        part = values[start : start + ROWS]
-        marks = ", ".join("?" * len(part))
-        found.update(
-            connection.execute(f"SELECT {column}, id FROM jobs WHERE {column} IN ({marks})", part).fetchall()
-        )
-    return found
-
-
-def _last_seq(connection: sqlite3.Connection) -> int:
-    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'jobs'").fetchone()
-    return 0 if row is None else int(row[0])
-
-
-def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[int, Job]]) -> None:
-    values: list[Any] = []
-    documents: list[Any] = []
-    for seq, job in rows:
-        values += [
-            seq,
-            job.id,
-            job.number,
-            job.status.value,
-            job.client_id,
-            json.dumps(job.targets),
-            job.priority,
-            job.front,
-        ]
-        values += [job.timeout, job.max_attempts, job.idempotency_key, job.webhook, job.created]
-        documents += [seq, job.document, job.extra_data]
-    marks = f"({', '.join('?' * len(INSERTED))})"
-    connection.execute(
-        f"INSERT INTO jobs ({', '.join(INSERTED)}) VALUES {', '.join([marks] * len(rows))}", values
-    )
-    connection.execute(f"INSERT INTO documents VALUES {', '.join(['(?, ?, ?)'] * len(rows))}", documents)
+"""Times that the server may die while a job runs: one that takes the machine down must not do so for ever."""
 
 
 def claim(connection: sqlite3.Connection, workers: Sequence[tuple[str, int]]) -> list[tuple[Job, ...]]:
@@ -158,12 +26,12 @@ def claim(connection: sqlite3.Connection, workers: Sequence[tuple[str, int]]) ->
         return [() for _ in workers]
     results = []
     for worker, limit in workers:
-        seqs = connection.execute(
+        taken = connection.execute(
             "UPDATE jobs SET status = 'running', worker = ?, started = ?, attempts = attempts + 1 WHERE seq IN"
-            " (SELECT seq FROM jobs WHERE status = 'queued' ORDER BY number, seq LIMIT ?) RETURNING seq",
-            (worker, time.time(), limit),
+            f" ({QUEUED}) RETURNING seq",
+            (worker, time.time(), limit, 0),
         ).fetchall()
-        results.append(by_seq(connection, [seq for (seq,) in seqs]) if seqs else ())
+        results.append(by_seq(connection, [seq for (seq,) in taken]) if taken else ())
     return results
 
 
@@ -183,25 +51,40 @@ class Ending:
 def finish(connection: sqlite3.Connection, endings: Sequence[Ending]) -> list[JobError | None]:
     """Running jobs get their final state and what they made, each once."""
     results: list[JobError | None] = []
+    known = _states(connection, [ending.id for ending in endings])
+    ended: list[tuple[int, Ending]] = []
     for ending in endings:
-        row = connection.execute(
-            "SELECT seq, status, attempts FROM jobs WHERE id = ?", (ending.id,)
-        ).fetchone()
-        refused = _unfinishable(row, ending)
-        if refused is None:
-            _end(connection, row[0], ending)
+        state = known.get(ending.id)
+        refused = unknown(ending.id) if state is None else _unfinishable(state, ending)
+        if state is not None and refused is None:
+            ended.append((state.seq, ending))
+            known[ending.id] = state._replace(status=ending.status)
         results.append(refused)
+    _end(connection, ended)
     return results
 
 
-def _unfinishable(row: tuple[int, str, int] | None, ending: Ending) -> JobError | None:
-    if row is None:
-        return unknown(ending.id)
-    status, attempts = JobStatus(row[1]), row[2]
+class _State(NamedTuple):
+    seq: int
+    status: JobStatus
+    attempts: int
+
+
+def _states(connection: sqlite3.Connection, ids: Sequence[str]) -> dict[str, _State]:
+    """Where jobs stand, by their ids."""
+    marks = ", ".join("?" * len(ids))
+    # As one row: each that is fetched is a hand-over of the interpreter's lock.
+    columns = "json_group_array(json_array(id, seq, status, attempts))"
+    (text,) = connection.execute(f"SELECT {columns} FROM jobs WHERE id IN ({marks})", ids).fetchone()
+    return {id: _State(seq, JobStatus(status), attempts) for id, seq, status, attempts in json.loads(text)}
+
+
+def _unfinishable(state: _State, ending: Ending) -> JobError | None:
+    _, status, attempts = state
     if status in FINAL:
-        return refuse("already_finished", "The job has ended already.", found=f"{ending.id}, {status.value}")
+        return refuse("already_finished", "The job has ended already.", found=f"{ending.id}, {status}")
     if status is not JobStatus.RUNNING:
-        return refuse("not_running", "Only a job that runs can finish.", found=f"{ending.id}, {status.value}")
+        return refuse("not_running", "Only a job that runs can finish.", found=f"{ending.id}, {status}")
     if ending.attempt not in (None, attempts):
         return refuse(
             "stale_attempt",
@@ -212,24 +95,26 @@ def _unfinishable(row: tuple[int, str, int] | None, ending: Ending) -> JobError 
     return None
 
 
-def _end(connection: sqlite3.Connection, seq: int, ending: Ending) -> None:
+def _end(connection: sqlite3.Connection, ended: Sequence[tuple[int, Ending]]) -> None:
+    """Write how the jobs in these rows ended."""
+    if not ended:
+        return
+    states = [value for seq, ending in ended for value in (seq, ending.status.value)]
     connection.execute(
-        "UPDATE jobs SET status = ?, finished = ?, cancelling = 0 WHERE seq = ?",
-        (ending.status.value, time.time(), seq),
+        "UPDATE jobs SET status = ended.column2, finished = ?, cancelling = 0"
+        f" FROM (VALUES {', '.join(['(?, ?)'] * len(ended))}) AS ended WHERE seq = ended.column1",
+        [time.time(), *states],
     )
-    result = (ending.outputs, ending.meta, ending.messages, ending.problems)
-    if any(part is not None for part in result):
-        connection.execute("INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?)", (seq, *result))
+    results: list[int | str | None] = []
+    for seq, ending in ended:
+        results += (seq, ending.outputs, ending.meta, ending.messages, ending.problems)
+    marks = ", ".join(["(?, ?, ?, ?, ?)"] * len(ended))
+    connection.execute(f"INSERT INTO results VALUES {marks}", results)
 
 
 def unknown(id: str) -> JobError:
     """There is no such job."""
     return refuse("unknown_job", "There is no job with this id.", found=id)
-
-
-def problems_text(*problems: Problem) -> str:
-    """Problems as a job keeps them."""
-    return json.dumps([asdict(problem) for problem in problems], ensure_ascii=False)
 
 
 def requeue(connection: sqlite3.Connection, payloads: Sequence[tuple[str, Problem]]) -> list[Job | JobError]:
@@ -240,51 +125,50 @@ def requeue(connection: sqlite3.Connection, payloads: Sequence[tuple[str, Proble
         if job is None:
             results.append(unknown(id))
         elif job.status is not JobStatus.RUNNING:
-            results.append(
-                refuse(
-                    "not_running",
-                    "Only a job that runs can go back to the queue.",
-                    found=f"{id}, {job.status.value}",
-                )
-            )
+            message = "Only a job that runs can go back to the queue."
+            results.append(refuse("not_running", message, found=f"{id}, {job.status}"))
         else:
-            _back(connection, job, job.attempts - job.interruptions >= job.max_attempts, why)
-            results.append(_present(connection, id))
+            exhausted = job.attempts - job.interruptions >= job.max_attempts
+            results.append(_back(connection, job, why if exhausted else None))
     return results
 
 
-def _back(connection: sqlite3.Connection, job: Job, exhausted: bool, why: Problem) -> None:
+def _back(connection: sqlite3.Connection, job: Job, why_not: Problem | None) -> Job:
     """Put a running job back, or end it where it may not run again."""
     (seq,) = connection.execute("SELECT seq FROM jobs WHERE id = ?", (job.id,)).fetchone()
     if job.cancelling:
-        _end(connection, seq, Ending(job.id, JobStatus.CANCELLED))
-    elif exhausted:
-        _end(connection, seq, Ending(job.id, JobStatus.FAILED, problems=problems_text(why)))
+        _end(connection, [(seq, Ending(job.id, JobStatus.CANCELLED))])
+    elif why_not is not None:
+        problems = json.dumps([asdict(why_not)], ensure_ascii=False)
+        _end(connection, [(seq, Ending(job.id, JobStatus.FAILED, problems=problems))])
     else:
-        connection.execute(
-            "UPDATE jobs SET status = 'queued', worker = NULL, started = NULL WHERE seq = ?", (seq,)
-        )
+        back = "UPDATE jobs SET status = 'queued', worker = NULL, started = NULL WHERE seq = ?"
+        connection.execute(back, (seq,))
+    return present(connection, job.id)
 
 
-def _present(connection: sqlite3.Connection, id: str) -> Job:
-    job = by_id(connection, id)
-    assert job is not None
-    return job
+def release(connection: sqlite3.Connection, payloads: Sequence[tuple[str, int]]) -> list[None]:
+    """Jobs (id, attempt) that were claimed and never begun wait again as if nobody had taken them."""
+    for id, attempt in payloads:
+        job = by_id(connection, id)
+        if job is not None and job.status is JobStatus.RUNNING and job.attempts == attempt:
+            connection.execute("UPDATE jobs SET attempts = attempts - 1 WHERE id = ?", (id,))
+            _back(connection, job, None)
+    return [None] * len(payloads)
 
 
 def recover(connection: sqlite3.Connection, payloads: Sequence[None]) -> list[int]:
     """Every running job goes back, for the server that ran them is gone; the number of those that wait again."""
     results = []
     for _ in payloads:
-        running = connection.execute("SELECT id FROM jobs WHERE status = 'running'").fetchall()
         connection.execute("UPDATE jobs SET interruptions = interruptions + 1 WHERE status = 'running'")
-        waiting = 0
-        for (id,) in running:
-            job = _present(connection, id)
-            exhausted = job.interruptions > INTERRUPTIONS
-            _back(connection, job, exhausted, _interrupted(job))
-            waiting += not exhausted and not job.cancelling
-        results.append(waiting)
+        running = connection.execute("SELECT id FROM jobs WHERE status = 'running'").fetchall()
+        jobs = [present(connection, id) for (id,) in running]
+        ended = [
+            _back(connection, job, _interrupted(job) if job.interruptions > INTERRUPTIONS else None)
+            for job in jobs
+        ]
+        results.append(sum(job.status is JobStatus.QUEUED for job in ended))
     return results
 
 

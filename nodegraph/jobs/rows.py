@@ -15,47 +15,60 @@ COLUMNS = (
     "interruptions", "cancelling", "outputs", "meta", "messages", "problems",
 )  # fmt: skip
 """In the order of the fields of `Job`."""
+STATUS, TARGETS, FRONT, CANCELLING = map(COLUMNS.index, ("status", "targets", "front", "cancelling"))
 
-JOBS = f"SELECT {', '.join(COLUMNS)} FROM {{source}} JOIN documents USING (seq) LEFT JOIN results USING (seq)"
+LONGEST = 2**31
+"""Jobs of a page at most, and before it."""
+
+QUEUED = "SELECT seq FROM jobs INDEXED BY jobs_queued WHERE status = 'queued' ORDER BY number, seq LIMIT ? OFFSET ?"
+"""Places of the rows that wait. The planner, left alone, sorts the whole queue."""
+
+
+def _page(limit: int | None, offset: int) -> tuple[int, int]:
+    """LIMIT and OFFSET in SQLite's terms, whatever a client asks for."""
+    return -1 if limit is None else max(0, min(limit, LONGEST)), max(0, min(offset, LONGEST))
 
 
 def job_of(row: Sequence[Any]) -> Job:
     """A row of COLUMNS as a Job."""
-    values = dict(zip(COLUMNS, row, strict=True))
-    values["status"] = JobStatus(values["status"])
-    values["targets"] = tuple(json.loads(values["targets"]))
-    values["front"] = bool(values["front"])
-    values["cancelling"] = bool(values["cancelling"])
-    return Job(**values)
+    values = list(row)
+    values[STATUS] = JobStatus(values[STATUS])
+    values[TARGETS] = tuple(json.loads(values[TARGETS])) if values[TARGETS] != "[]" else ()
+    values[FRONT] = bool(values[FRONT])
+    values[CANCELLING] = bool(values[CANCELLING])
+    return Job(*values)
 
 
 def _jobs(connection: sqlite3.Connection, chosen: str, order: str, values: Iterable[Any]) -> tuple[Job, ...]:
-    """The jobs whose rows `chosen` selects."""
-    # The rows are chosen first, by an index alone; only theirs are the documents that are read.
-    query = f"{JOBS.format(source=f'(SELECT * FROM jobs {chosen})')} ORDER BY {order}"
+    """The jobs of which a condition holds. A page's is `seq IN (...)`: an index alone says which rows it has."""
+    names = ", ".join(COLUMNS)
+    joined = "jobs CROSS JOIN documents USING (seq) LEFT JOIN results USING (seq)"
+    query = f"SELECT {names} FROM {joined} WHERE {chosen} ORDER BY {order}"
     return tuple(job_of(row) for row in connection.execute(query, tuple(values)))
 
 
 def by_id(connection: sqlite3.Connection, id: str) -> Job | None:
     """The job, or None."""
-    return next(iter(_jobs(connection, "WHERE id = ?", "seq", [id])), None)
+    return next(iter(_jobs(connection, "id = ?", "seq", [id])), None)
+
+
+def present(connection: sqlite3.Connection, id: str) -> Job:
+    """A job that is known to be there."""
+    job = by_id(connection, id)
+    assert job is not None, id
+    return job
 
 
 def by_seq(connection: sqlite3.Connection, seqs: Sequence[int]) -> tuple[Job, ...]:
     """Jobs by the places of their rows, in the order of the queue."""
     marks = ", ".join("?" * len(seqs))
-    return _jobs(connection, f"WHERE seq IN ({marks})", "number, seq", seqs)
+    return _jobs(connection, f"seq IN ({marks})", "number, seq", seqs)
 
 
 def queue(connection: sqlite3.Connection, limit: int | None, offset: int) -> QueuePage:
     """What runs, and what waits from `offset` on."""
-    running = _jobs(connection, "WHERE status = 'running'", "started, seq", [])
-    queued = _jobs(
-        connection,
-        "WHERE status = 'queued' ORDER BY number, seq LIMIT ? OFFSET ?",
-        "number, seq",
-        [-1 if limit is None else limit, offset],
-    )
+    running = _jobs(connection, "status = 'running'", "started, seq", [])
+    queued = _jobs(connection, f"seq IN ({QUEUED})", "number, seq", _page(limit, offset))
     return QueuePage(running, queued, counts(connection)[JobStatus.QUEUED])
 
 
@@ -64,9 +77,9 @@ def history(connection: sqlite3.Connection, limit: int | None, offset: int, newe
     order = "finished DESC, seq DESC" if newest_first else "finished, seq"
     found = _jobs(
         connection,
-        f"WHERE finished IS NOT NULL ORDER BY {order} LIMIT ? OFFSET ?",
+        f"seq IN (SELECT seq FROM jobs WHERE finished IS NOT NULL ORDER BY {order} LIMIT ? OFFSET ?)",
         order,
-        [-1 if limit is None else limit, offset],
+        _page(limit, offset),
     )
     numbers = counts(connection)
     return JobPage(found, sum(numbers[status] for status in FINAL))
@@ -81,19 +94,21 @@ def listing(
 ) -> JobPage:
     """Jobs in some of the states, by the time at which they were submitted."""
     way = "DESC" if newest_first else "ASC"
-    most = -1 if limit is None else limit
+    if not statuses:
+        return JobPage((), 0)
+    most, skipped = _page(limit, offset)
     # Each state's own index gives its part in order: a page costs its length and offset, not the history's.
     parts = " UNION ALL ".join(
         f"SELECT * FROM (SELECT seq FROM jobs WHERE status = ? ORDER BY seq {way} LIMIT ?)" for _ in statuses
     )
     values: list[Any] = []
     for status in statuses:
-        values += [status.value, -1 if limit is None else limit + offset]
+        values += [status.value, -1 if limit is None else most + skipped]
     found = _jobs(
         connection,
-        f"WHERE seq IN (SELECT seq FROM ({parts}) ORDER BY seq {way} LIMIT ? OFFSET ?)",
+        f"seq IN (SELECT seq FROM ({parts}) ORDER BY seq {way} LIMIT ? OFFSET ?)",
         f"seq {way}",
-        [*values, most, offset],
+        [*values, most, skipped],
     )
     numbers = counts(connection)
     return JobPage(found, sum(numbers[status] for status in statuses))

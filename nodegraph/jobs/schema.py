@@ -1,4 +1,4 @@
-"""The file of the job store: its tables, how it is opened, checked and brought up to date.
+"""The tables of the job store, and the steps that bring an older file up to date.
 
 What is listed and changed often (`jobs`) is apart from what is big and written once (`documents`, `results`), so that
 a change of status never rewrites a document. Triggers keep the counters and remove what belongs to a deleted job.
@@ -6,10 +6,9 @@ a change of status never rewrites a document. Triggers keep the counters and rem
 
 from __future__ import annotations
 
-import sqlite3
-from pathlib import Path
+from typing import Final
 
-APPLICATION_ID = 0x4E47_4A42
+APPLICATION_ID: Final = 0x4E47_4A42
 """Says in the file's header that it is a job store (`NGJB`)."""
 
 VERSION_1 = """
@@ -58,27 +57,5 @@ CREATE TRIGGER job_removed AFTER DELETE ON jobs BEGIN
 END;
 """
 
-MIGRATIONS: tuple[str, ...] = (VERSION_1,)
+MIGRATIONS: Final = (VERSION_1,)
 """What brings a file from each version to the next; a new file starts at 0. Released ones never change."""
-
-
-def connect(path: Path, *, cache_kib: int = 2_048) -> sqlite3.Connection:
-    """A connection in autocommit mode, for one thread at a time; transactions are opened by hand."""
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
-    connection.execute("PRAGMA journal_mode = WAL")
-    # FULL: a commit is on the disk when it returns, through a power cut too.
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute(f"PRAGMA cache_size = -{cache_kib}")
-    return connection
-
-
-def migrate(connection: sqlite3.Connection, migrations: tuple[str, ...] = MIGRATIONS) -> None:
-    """Bring the file up to the last of `migrations`, all of it or nothing."""
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version == len(migrations):
-        return
-    steps = "".join(migrations[version:])
-    connection.executescript(
-        f"BEGIN IMMEDIATE; {steps} PRAGMA application_id = {APPLICATION_ID};"
-        f" PRAGMA user_version = {len(migrations)}; COMMIT;"
-    )

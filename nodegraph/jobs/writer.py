@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from nodegraph.jobs.file import as_job_error
 from nodegraph.jobs.record import refuse
 
 GROUP = 512
@@ -33,7 +34,7 @@ class Request:
     work: Work
     payload: Any
     answer: asyncio.Future[Any]
-    undo: Callable[[Any], None] | None
+    gone: Callable[[Any], None] | None
     """Called in the loop with the result where the one who waited has gone."""
 
 
@@ -49,13 +50,13 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="jobs-writer", daemon=True)
         self._thread.start()
 
-    def ask(self, work: Work, payload: Any, undo: Callable[[Any], None] | None = None) -> asyncio.Future[Any]:
+    def ask(self, work: Work, payload: Any, gone: Callable[[Any], None] | None = None) -> asyncio.Future[Any]:
         """The future result of a piece of work; it is on the disk when the future is done."""
         answer: asyncio.Future[Any] = self._loop.create_future()
         if self._closed:
             answer.set_exception(refuse("store_closed", "The job store is closed."))
         else:
-            self._requests.put(Request(work, payload, answer, undo))
+            self._requests.put(Request(work, payload, answer, gone))
         return answer
 
     async def close(self) -> None:
@@ -84,7 +85,11 @@ class Writer:
                 before = self._connection.total_changes
                 results = self._commit(group)
                 changed = self._connection.total_changes != before
-                self._loop.call_soon_threadsafe(self._tell, group, results, changed)
+                try:
+                    self._loop.call_soon_threadsafe(self._tell, group, results, changed)
+                except RuntimeError:
+                    # The loop was closed before the store, and nobody is left to tell.
+                    going = False
         self._connection.close()
 
     def _commit(self, group: list[Request]) -> list[Any]:
@@ -93,7 +98,7 @@ class Writer:
             return self._transact(group)
         except Exception as error:
             if len(group) == 1:
-                return [as_job_error(error)]
+                return [as_job_error(error) if isinstance(error, sqlite3.Error) else error]
         # What one request cannot have (a document that the disk has no room for) is not the others' loss.
         return [result for request in group for result in self._commit([request])]
 
@@ -115,31 +120,11 @@ class Writer:
     def _tell(self, group: list[Request], results: list[Any], changed: bool) -> None:
         for request, result in zip(group, results, strict=True):
             if request.answer.cancelled():
-                if request.undo is not None and not isinstance(result, Exception):
-                    request.undo(result)
+                if request.gone is not None and not isinstance(result, Exception):
+                    request.gone(result)
             elif isinstance(result, Exception):
                 request.answer.set_exception(result)
             else:
                 request.answer.set_result(result)
         if changed:
             self._wrote()
-
-
-def as_job_error(error: Exception) -> Exception:
-    """An error of the database in the words of a Problem; any other as it is."""
-    if not isinstance(error, sqlite3.Error):
-        return error
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
-        found = refuse(
-            "disk_full",
-            "The job store cannot be written: the disk is full or failing.",
-            found=str(error),
-            hint="Nothing that was stored is lost; make room and ask again.",
-        )
-    elif code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        found = refuse("store_corrupt", "The file of the job store is damaged.", found=str(error))
-    else:
-        found = refuse("store_failed", "The job store failed.", found=str(error))
-    found.__cause__ = error
-    return found
