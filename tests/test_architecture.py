@@ -56,7 +56,14 @@ def test_the_rule_finds_an_offence(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["nodegraph", "nodegraph.node", "nodegraph.execute", "nodegraph.cli", "nodegraph.worker.service"],
+    [
+        "nodegraph",
+        "nodegraph.node",
+        "nodegraph.execute",
+        "nodegraph.cli",
+        "nodegraph.jobs",
+        "nodegraph.worker.service",
+    ],
 )
 def test_importing_the_engine_stays_light(module: str) -> None:
     code = f"import sys, {module}; print(*[name for name in {HEAVY!r} if name in sys.modules])"

@@ -176,7 +176,7 @@ async def compare(steps: list[tuple[object, ...]]) -> None:
         await store.close()
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.lists(STEPS, min_size=5, max_size=30))
+@settings(max_examples=15, deadline=None)
+@given(st.lists(STEPS, min_size=5, max_size=25))
 def test_the_store_agrees_with_its_model(steps: list[tuple[object, ...]]) -> None:
     asyncio.run(compare(steps))
