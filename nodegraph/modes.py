@@ -90,7 +90,9 @@ def _past(node: Mapping[str, Any], index: int, registry: Mapping[str, NodeSpec])
     """The link that takes the place of output `index` of a bypassed node."""
     spec = registry.get(node.get("class_type", ""))
     inputs = node.get("inputs", {})
-    if spec is None or index >= len(spec.outputs):
+    if spec is None:
+        return _past_unknown(node, index)
+    if index >= len(spec.outputs):
         return None
     wanted = spec.outputs[index].type
     sockets = [item for item in spec.inputs.values() if item.type not in LITERAL_TYPES]
@@ -100,3 +102,22 @@ def _past(node: Mapping[str, Any], index: int, registry: Mapping[str, NodeSpec])
         if link is not None and assignable(item.type, wanted):
             return link
     return None
+
+
+def _past_unknown(node: Mapping[str, Any], index: int) -> Link | None:
+    """The same for a node whose type is not registered, by what the file that it came from said of its sockets."""
+    kept = (node.get("_meta") or {}).get("ui")
+    sockets, outputs = (kept.get(key) if isinstance(kept, dict) else None for key in ("inputs", "outputs"))
+    if not isinstance(sockets, list) or not isinstance(outputs, list) or index >= len(outputs):
+        return None
+    wanted = _type_of(outputs[index])
+    for item in (*sockets[index : index + 1], *sockets):
+        link = as_link(node.get("inputs", {}).get(item.get("name") if isinstance(item, dict) else None))
+        if link is not None and assignable(_type_of(item), wanted):
+            return link
+    return None
+
+
+def _type_of(socket: Any) -> str:
+    found = socket.get("type") if isinstance(socket, dict) else None
+    return found if isinstance(found, str) else "*"

@@ -1,58 +1,45 @@
 """ComfyUI's UI format, which people share, into a Workflow.
 
 The file says where nodes lie and what was typed into their widgets, in order and without names; the names come
-from the node types. Reroutes, primitives, notes and sub-graph instances are resolved: they are no nodes.
+from the node types. Reroutes, primitives, notes and sub-graph instances are no nodes: their links are resolved,
+and they themselves go to the document's `canvas`, from which `ui_writing` puts them back.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from nodegraph.formats import widgets
 from nodegraph.formats.json_text import refuse
+from nodegraph.formats.ui_graph import (
+    INSIDE,
+    NOTES,
+    PRIMITIVE,
+    REROUTE,
+    Json,
+    Scope,
+    UiGraph,
+    UiNode,
+    listed,
+    promoted,
+)
 from nodegraph.modes import BYPASSED, MUTED
-from nodegraph.node import REQUIRED, InputSpec, NodeSpec
-from nodegraph.sockets import LITERAL_TYPES, assignable
+from nodegraph.node import NodeSpec
 
 if TYPE_CHECKING:
     from nodegraph.workflow import Workflow
 
-Json = Mapping[str, Any]
-_NOTES = frozenset({"Note", "MarkdownNote"})
-_CONTROLS = frozenset({"fixed", "increment", "decrement", "randomize"})
-_SUBGRAPH_INPUT = "-10"
-_MAX_NESTING = 20
-_MAX_INSTANCES = 5000
-"""Of sub-graphs in all: each level of nesting may multiply them."""
-
-
-@dataclass(frozen=True)
-class _Value:
-    """A literal that a primitive gives in place of a link."""
-
-    value: Any
-
-
-@dataclass
-class _Scope:
-    """The nodes and links of the workflow, or of one instance of a sub-graph."""
-
-    prefix: str
-    nodes: dict[str, Json]
-    links: dict[str, tuple[str, int]]
-    definition: Json = field(default_factory=dict)
-    instance: Json = field(default_factory=dict)
-    parent: _Scope | None = None
-    children: dict[str, _Scope] = field(default_factory=dict)
-    muted: bool = False
+_COLORS = ("color", "bgcolor")
 
 
 def from_ui(data: Json, registry: Mapping[str, NodeSpec] | None, name: str) -> Workflow:
     """The workflow of a UI graph.
 
-    Muted and bypassed nodes stay, with their mode in `_meta`. Raises ValidationError where the file is malformed,
-    or where no registry is given to name its widgets.
+    Muted and bypassed nodes stay, with their mode in `_meta`; so do nodes whose type is not registered, with what the
+    file says of them. Raises ValidationError where the file is malformed, or where no registry is given to name its
+    widgets.
     """
     from nodegraph.workflow import Workflow
 
@@ -60,14 +47,9 @@ def from_ui(data: Json, registry: Mapping[str, NodeSpec] | None, name: str) -> W
         refuse(f"{name} is in ComfyUI's UI format, which can be read only where node types are known.")
     try:
         reader = _Reader(data, registry, name)
-        prompt, layout = reader.prompt(), reader.layout()
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        refuse(
-            f"{name} looks like ComfyUI's UI format, but is malformed: {type(error).__name__}: {error}.",
-            code="invalid_prompt",
-        )
-    document: dict[str, Any] = {"prompt": prompt}
-    document |= {key: value for key, value in layout.items() if value}
+        document = {"nodegraph": 1, **reader.fields(), "prompt": reader.prompt()}
+    except RecursionError:
+        refuse(f"{name} nests too deeply.", code="nested_too_deeply")
     document["extra_data"] = {"extra_pnginfo": {"workflow": data}}
     return Workflow.from_data(document, registry, name=name)
 
@@ -76,235 +58,213 @@ class _Reader:
     def __init__(self, data: Json, registry: Mapping[str, NodeSpec], name: str) -> None:
         self._data = data
         self._registry = registry
-        self._name = name
-        definitions = (data.get("definitions") or {}).get("subgraphs") or []
-        self._definitions = {item["id"]: item for item in definitions}
-        self._instances = 0
-        self._root = self._scope("", data, 0)
+        self._graph = UiGraph(data, name)
+        extra = data.get("extra")
+        own = extra.get("nodegraph") if isinstance(extra, dict) else None
+        self._own: Json = own if isinstance(own, dict) else {}
 
     def prompt(self) -> dict[str, Any]:
-        """The nodes in API form."""
-        return dict(self._nodes(self._root))
+        """The nodes in API form, those of sub-graphs named `outer:inner`."""
+        found = {}
+        for scope, node in self._each():
+            if not _is_virtual(scope, node):
+                found[scope.ids[node.id]] = self._entry(scope, node)
+        return found
 
-    def layout(self) -> dict[str, Any]:
-        """What only editors and downloads use: groups, notes and the models that the nodes name."""
-        models: dict[str, Json] = {}
-        notes = []
-        for scope in _all(self._root):
+    def fields(self) -> dict[str, Any]:
+        """The document's other fields: what only editors and downloads use."""
+        kept = self._own.get("fields")
+        found: dict[str, Any] = dict(kept) if isinstance(kept, dict) else {}
+        found |= {key: self._own[key] for key in ("title", "parameters") if key in self._own}
+        groups = self._data.get("groups")
+        later = {"models": self._models(), "groups": groups or [], "canvas": self._canvas()}
+        return found | {key: value for key, value in later.items() if value}
+
+    def _each(self) -> Iterator[tuple[Scope, UiNode]]:
+        for scope in self._graph.root.all():
             for node in scope.nodes.values():
-                for model in (node.get("properties") or {}).get("models") or []:
-                    models.setdefault(repr(sorted(model.items())), model)
-                if node["type"] in _NOTES and scope is self._root:
-                    texts = _values(node)
-                    notes.append(
-                        {"text": texts[0] if texts else "", "pos": node.get("pos"), "size": node.get("size")}
-                    )
-        return {
-            "groups": self._data.get("groups") or [],
-            "models": list(models.values()),
-            "canvas": {"notes": notes} if notes else {},
+                yield scope, node
+
+    def _models(self) -> list[Any]:
+        kept = self._own.get("models")
+        models = list(kept) if isinstance(kept, list) else []
+        known = {json.dumps(model, sort_keys=True) for model in models}
+        for _, node in self._each():
+            found = node.properties.get("models")
+            for model in found if isinstance(found, list) else []:
+                text = json.dumps(model, sort_keys=True)
+                if text not in known:
+                    known.add(text)
+                    models.append(model)
+        return models
+
+    def _canvas(self) -> dict[str, Any]:
+        kept = self._own.get("canvas")
+        found: dict[str, Any] = dict(kept) if isinstance(kept, dict) else {}
+        lists: dict[str, list[Any]] = {"notes": [], "reroutes": [], "primitives": [], "subgraphs": []}
+        via: dict[str, dict[str, Any]] = {}
+        for scope, node in self._each():
+            item = {"id": scope.ids[node.id]}
+            if node.id in scope.children:
+                lists["subgraphs"].append(item | self._instance(scope, node))
+            elif node.type in NOTES:
+                texts = listed(node.values)
+                item |= {"text": texts[0] if texts else ""} | _look(node)
+                lists["notes"].append(item | ({"markdown": True} if node.type == "MarkdownNote" else {}))
+            elif node.type == REROUTE:
+                wire = _wire(scope, node.inputs[0].link) if node.inputs else None
+                lists["reroutes"].append(item | ({"from": wire} if wire else {}) | _look(node))
+                continue
+            elif node.type == PRIMITIVE:
+                lists["primitives"].append(item | _primitive(node) | _look(node))
+            for slot in node.inputs:
+                wire = _wire(scope, slot.link)
+                # A link from node to node of the same graph is in the prompt.
+                if wire and (node.id in scope.children or not self._is_node(scope, slot.link)):
+                    via.setdefault(scope.ids[node.id], {})[slot.name] = wire
+        found |= {key: value for key, value in lists.items() if value}
+        return found | ({"via": via} if via else {})
+
+    def _is_node(self, scope: Scope, link: str | None) -> bool:
+        origin = scope.links[link or ""][0]
+        return origin in scope.nodes and not _is_virtual(scope, scope.nodes[origin])
+
+    def _instance(self, scope: Scope, node: UiNode) -> dict[str, Any]:
+        inner = scope.children[node.id]
+        assert inner.definition is not None
+        outputs = []
+        for name, kind, link in inner.definition.outputs:
+            wire = _wire(inner, link)
+            outputs.append({"name": name, "type": kind} | ({"from": wire} if wire else {}))
+        found: dict[str, Any] = {
+            "definition": inner.definition.id,
+            "name": inner.definition.name,
+            "inputs": [{"name": name, "type": kind} for name, kind in inner.definition.inputs],
+            "outputs": outputs,
         }
+        found |= {"mode": node.mode} if node.mode in (MUTED, BYPASSED) else {}
+        optional = {"values": promoted(node), "groups": inner.definition.data.get("groups")}
+        return found | {key: value for key, value in optional.items() if value} | _look(node)
 
-    def _scope(self, prefix: str, graph: Json, depth: int, **more: Any) -> _Scope:
-        if depth > _MAX_NESTING:
-            refuse(f"{self._name} nests sub-graphs more than {_MAX_NESTING} deep.", code="nested_too_deeply")
-        self._instances += 1
-        if self._instances > _MAX_INSTANCES:
-            refuse(f"{self._name} holds more than {_MAX_INSTANCES} sub-graphs.", code="too_large")
-        nodes = {str(node["id"]): node for node in graph["nodes"]}
-        links = dict(_link(item) for item in graph.get("links") or [])
-        scope = _Scope(prefix, nodes, links, **more)
-        for node_id, node in nodes.items():
-            definition = self._definitions.get(node["type"])
-            if definition is not None:
-                scope.children[node_id] = self._scope(
-                    f"{prefix}{node_id}:",
-                    definition,
-                    depth + 1,
-                    definition=definition,
-                    instance=node,
-                    parent=scope,
-                    muted=scope.muted or node.get("mode") == MUTED,
-                )
-        return scope
-
-    def _nodes(self, scope: _Scope) -> Iterator[tuple[str, dict[str, Any]]]:
-        for node_id, node in scope.nodes.items():
-            kind = node["type"]
-            mode = MUTED if scope.muted else node.get("mode", 0)
-            if node_id in scope.children:
-                if mode != BYPASSED:
-                    yield from self._nodes(scope.children[node_id])
+    def _entry(self, scope: Scope, node: UiNode) -> dict[str, Any]:
+        spec = self._registry.get(node.type)
+        kept: dict[str, Any] = {key: node.data[key] for key in _COLORS if key in node.data}
+        inputs = _known(node, spec, kept) if spec is not None else _unknown(node, kept)
+        beneath = {}
+        for slot in node.inputs:
+            source = self._graph.source(scope, slot.link)
+            if source is None:
                 continue
-            if _is_virtual(kind) or (mode == BYPASSED and kind not in self._registry):
-                continue
-            spec = self._registry.get(kind)
-            yield (
-                scope.prefix + node_id,
-                {
-                    "class_type": kind,
-                    "inputs": self._inputs(scope, node, spec),
-                    "_meta": _meta(node, spec, mode),
-                },
-            )
+            value = [*source] if isinstance(source, tuple) else widgets.literal(source.value)
+            if slot.name in inputs and spec is not None and slot.name in spec.inputs:
+                shown = widgets.blank(spec.inputs[slot.name]) if isinstance(source, tuple) else source.value
+                if not same(inputs[slot.name], widgets.literal(shown)):
+                    beneath[slot.name] = widgets.bare(inputs[slot.name])
+            inputs[slot.name] = value
+        kept |= {"beneath": beneath} if beneath else {}
+        mode = node.mode
+        if scope.off:
+            # What the whole sub-graph is, each of its nodes is until the sub-graph is put together again.
+            kept |= {"mode": mode} if mode in (MUTED, BYPASSED) else {}
+            mode = MUTED
+        meta = {"title": node.title or (spec.display_name if spec else node.type)} | _place(node)
+        if node.own.get("untitled") is True and not node.title:
+            del meta["title"]
+        meta |= {"mode": mode} if mode in (MUTED, BYPASSED) else {}
+        meta |= {"ui": kept} if kept else {}
+        return _restored(node, {"class_type": node.type, "inputs": inputs, "_meta": meta})
 
-    def _inputs(self, scope: _Scope, node: Json, spec: NodeSpec | None) -> dict[str, Any]:
-        inputs = _widgets(node, spec)
-        for slot in node.get("inputs") or []:
-            link = slot.get("link")
-            source = self._source(scope, str(link)) if link is not None else None
-            if isinstance(source, _Value):
-                inputs[slot["name"]] = _literal(source.value)
-            elif source is not None:
-                inputs[slot["name"]] = [*source]
-        return inputs
 
-    def _source(self, scope: _Scope, link_id: str | None) -> tuple[str, int] | _Value | None:
-        """What a link leads to, past everything that is no node: an output, a value, or nothing."""
-        seen = set()
-        while link_id is not None and (scope.prefix, link_id) not in seen:
-            seen.add((scope.prefix, link_id))
-            if link_id not in scope.links:
-                return None
-            origin, slot = scope.links[link_id]
-            if origin == _SUBGRAPH_INPUT:
-                link_id = _outer_link(scope, slot)
-                if scope.parent is None:
-                    return None
-                scope = scope.parent
-                continue
-            node = scope.nodes.get(origin)
-            if node is None:
-                return None
-            mode, kind = node.get("mode", 0), node["type"]
-            if kind == "PrimitiveNode":
-                values = _values(node)
-                return _Value(values[0]) if values else None
-            if mode == BYPASSED and (origin in scope.children or kind not in self._registry):
-                link_id = _past(node, slot)
-            elif origin in scope.children:
-                scope = scope.children[origin]
-                link_id = _inner_link(scope, slot)
-            elif kind == "Reroute":
-                slots = node.get("inputs") or [{}]
-                link_id = _text(slots[0].get("link"))
-            else:
-                return scope.prefix + origin, slot
+def _is_virtual(scope: Scope, node: UiNode) -> bool:
+    return node.id in scope.children or node.type in NOTES or node.type in (REROUTE, PRIMITIVE)
+
+
+def _wire(scope: Scope, link: str | None) -> list[Any] | None:
+    """(item, output) that a link comes from, as the canvas names it; nothing where it comes from nowhere."""
+    if link is None or link not in scope.links:
         return None
+    origin, slot = scope.links[link]
+    if origin == INSIDE and scope.path:
+        return [f"{scope.path}:{INSIDE}", slot]
+    return [scope.ids[origin], slot] if origin in scope.ids else None
 
 
-def _all(scope: _Scope) -> Iterator[_Scope]:
-    yield scope
-    for child in scope.children.values():
-        yield from _all(child)
+def _known(node: UiNode, spec: NodeSpec, kept: dict[str, Any]) -> dict[str, Any]:
+    found = widgets.read(node.values, spec)
+    kept |= {"control": found.control} if found.control else {}
+    kept |= {"surplus": found.surplus} if found.surplus else {}
+    kept |= {"named": found.named} if found.named is not None else {}
+    return found.inputs
 
 
-def _is_virtual(kind: str) -> bool:
-    return kind in _NOTES or kind in ("Reroute", "PrimitiveNode")
+def _unknown(node: UiNode, kept: dict[str, Any]) -> dict[str, Any]:
+    """The values of a node whose type is not registered, as far as the file names them; all that it says is kept."""
+    kept["inputs"] = [
+        {"name": slot.name, "type": slot.type} | ({"widget": True} if slot.widget else {})
+        for slot in node.inputs
+    ]
+    kept["outputs"] = [{"name": name, "type": kind} for name, kind in node.outputs]
+    kept |= {"values": node.values} if node.values else {}
+    properties = {key: value for key, value in node.properties.items() if key not in ("models", "nodegraph")}
+    kept |= {"properties": properties} if properties else {}
+    named = node.data.get("widgets_values_named")
+    if isinstance(node.values, dict) or isinstance(named, dict):
+        pairs = node.values if isinstance(node.values, dict) else named
+        return {key: widgets.literal(value) for key, value in (pairs or {}).items()}
+    names = [slot.name for slot in node.inputs if slot.widget]
+    positions = widgets.places(names, node.values)
+    return {key: widgets.literal(node.values[position]) for key, position in positions.items()}
 
 
-def _text(link: Any) -> str | None:
-    return None if link is None else str(link)
+def _primitive(node: UiNode) -> dict[str, Any]:
+    values = listed(node.values)
+    found: dict[str, Any] = {"value": values[0] if values else None}
+    found |= {"more": values[1:]} if values[1:] else {}
+    return found | (
+        {"output": {"name": node.outputs[0][0], "type": node.outputs[0][1]}} if node.outputs else {}
+    )
 
 
-def _link(item: Any) -> tuple[str, tuple[str, int]]:
-    """(link id, (source node, source slot)) of either way to write a link."""
-    if isinstance(item, dict):
-        link = item.get("id", item.get("link_id"))
-        origin = item.get("origin_id", item.get("source_node"))
-        slot = item.get("origin_slot", item.get("source_slot", 0))
-        return str(link), (str(origin), int(slot or 0))
-    return str(item[0]), (str(item[1]), int(item[2]))
+def _look(node: UiNode) -> dict[str, Any]:
+    """What an item of the canvas is called, where it lies and its colours."""
+    found: dict[str, Any] = {"title": node.title} if node.title else {}
+    return found | {key: node.data[key] for key in _COLORS if key in node.data} | _place(node)
 
 
-def _outer_link(scope: _Scope, slot: int) -> str | None:
-    """The link that feeds input `slot` of a sub-graph's instance from outside."""
-    wanted = scope.definition["inputs"][slot]["name"]
-    slots = scope.instance.get("inputs") or []
-    return next((_text(item.get("link")) for item in slots if item["name"] == wanted), None)
-
-
-def _inner_link(scope: _Scope, slot: int) -> str | None:
-    """The link that feeds output `slot` of a sub-graph from inside."""
-    links = scope.definition["outputs"][slot].get("linkIds") or []
-    return _text(links[0]) if links else None
-
-
-def _past(node: Json, slot: int) -> str | None:
-    """The link that takes the place of an output of a bypassed node whose type is not registered."""
-    wanted = node["outputs"][slot]["type"]
-    slots = node.get("inputs") or []
-    for item in [*slots[slot : slot + 1], *slots]:
-        if item.get("link") is not None and assignable(str(item["type"]), str(wanted)):
-            return str(item["link"])
-    return None
-
-
-def _values(node: Json) -> list[Any]:
-    values = node.get("widgets_values") or []
-    return list(values.values()) if isinstance(values, dict) else list(values)
-
-
-def _literal(value: Any) -> Any:
-    return {"__value__": value} if isinstance(value, list) else value
-
-
-def _widgets(node: Json, spec: NodeSpec | None) -> dict[str, Any]:
-    """The values of a node's widgets by name; defaults where the file is older than the widget."""
-    values = node.get("widgets_values") or []
-    if isinstance(values, dict):
-        known = None if spec is None else set(spec.inputs)
-        return {key: _literal(value) for key, value in values.items() if known is None or key in known}
-    if spec is None:
-        names = [slot["widget"]["name"] for slot in node.get("inputs") or [] if slot.get("widget")]
-        return {key: _literal(value) for key, value in zip(names, _without_controls(values), strict=False)}
-    widgets = [item for item in spec.inputs.values() if _has_widget(item)]
-    widgets.sort(key=lambda item: item.optional)
+def _place(node: UiNode) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    position = 0
-    for index, item in enumerate(widgets):
-        if position < len(values):
-            found[item.name] = _literal(values[position])
-            position += 1
-            following = widgets[index + 1 :]
-            surplus = len(values) - position > len(following)
-            if position < len(values) and _is_control(item, values[position], surplus, following[:1]):
-                position += 1
-        elif item.default is not REQUIRED and item.default is not None:
-            found[item.name] = item.default
-    return found
-
-
-def _has_widget(item: InputSpec) -> bool:
-    return item.type in LITERAL_TYPES and not item.many
-
-
-def _is_control(item: InputSpec, value: Any, surplus: bool, following: list[InputSpec]) -> bool:
-    """Whether a value is no input's: the seed's control, or the upload button of a picture."""
-    if item.widget.control_after_generate or item.name in ("seed", "noise_seed"):
-        if not isinstance(value, (bool, str)):
-            return False
-        # Old files hold a boolean here. Without a surplus it is a control only if no input could take it.
-        takers = ("STRING", "COMBO", "BOOLEAN") if isinstance(value, bool) else ("STRING", "COMBO")
-        taken = bool(following) and following[0].type in takers
-        return (isinstance(value, bool) or value in _CONTROLS) and (surplus or not taken)
-    return surplus and item.choice is not None and item.choice.upload and isinstance(value, str)
-
-
-def _without_controls(values: list[Any]) -> list[Any]:
-    return [value for value in values if not (isinstance(value, str) and value in _CONTROLS)]
-
-
-def _meta(node: Json, spec: NodeSpec | None, mode: int) -> dict[str, Any]:
-    meta: dict[str, Any] = {"title": node.get("title") or (spec.display_name if spec else node["type"])}
     for key in ("pos", "size"):
-        place = node.get(key)
+        place = node.data.get(key)
         if isinstance(place, dict):
             place = [place[axis] for axis in sorted(place)]
         if place is not None:
-            meta[key] = place
-    if (node.get("flags") or {}).get("collapsed"):
-        meta["collapsed"] = True
-    if mode in (MUTED, BYPASSED):
-        meta["mode"] = mode
-    return meta
+            found[key] = place
+    flags = node.data.get("flags")
+    if isinstance(flags, dict) and flags.get("collapsed"):
+        found["collapsed"] = True
+    return found
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two JSON values are the same, 1, 1.0 and true told apart."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+def _restored(node: UiNode, entry: dict[str, Any]) -> dict[str, Any]:
+    """The entry with what only our documents say, where the value that stood in for it is unchanged."""
+    inputs, own = entry["inputs"], node.own
+    stood = own.get("inputs")
+    for name, item in stood.items() if isinstance(stood, dict) else ():
+        if not isinstance(item, dict) or ("shown" in item) != (name in inputs):
+            continue
+        if "shown" in item and not same(item["shown"], inputs[name]):
+            continue
+        if "value" in item:
+            inputs[name] = item["value"]
+        else:
+            del inputs[name]
+    for key, target in (("meta", entry["_meta"]), ("more", entry)):
+        more = own.get(key)
+        if isinstance(more, dict):
+            target |= {name: value for name, value in more.items() if name not in target}
+    return entry

@@ -103,7 +103,7 @@ def test_layout_goes_into_meta_and_canvas() -> None:
         "collapsed": True,
     }
     assert workflow.prompt["2"]["_meta"]["title"] == "My sampler"
-    assert workflow.extra["canvas"] == {"notes": [{"text": "look", "pos": [1, 2], "size": [3, 4]}]}
+    assert workflow.extra["canvas"] == {"notes": [{"id": "9", "text": "look", "pos": [1, 2], "size": [3, 4]}]}
     assert workflow.extra["groups"] == groups
     assert workflow.extra["models"] == LOADER["properties"]["models"]
     assert workflow.extra["extra_data"]["extra_pnginfo"]["workflow"]["version"] == 0.4
@@ -284,7 +284,7 @@ def test_a_sub_graph_may_be_muted_or_bypassed() -> None:
 
 def test_a_sub_graph_that_holds_itself_is_refused() -> None:
     again = {**OUTER, "id": "uuid-inner"}
-    with pytest.raises(ValidationError, match=r"nests sub-graphs|holds more than"):
+    with pytest.raises(ValidationError, match="holds itself"):
         read(ui(LOADER, {**nested()["nodes"][1]}, SHOW, definitions={"subgraphs": [again, OUTER]}))
 
 

@@ -1,0 +1,417 @@
+"""The graph in a file of ComfyUI's UI format: nodes, links and opened sub-graphs, and where each link leads.
+
+Everything is checked here, so that a file that is malformed or hostile is refused in one sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from nodegraph.formats.json_text import refuse
+from nodegraph.modes import BYPASSED, MUTED
+from nodegraph.sockets import assignable
+
+Json = Mapping[str, Any]
+NOTES = frozenset({"Note", "MarkdownNote"})
+REROUTE, PRIMITIVE = "Reroute", "PrimitiveNode"
+INSIDE, OUTSIDE = "-10", "-20"
+"""The nodes inside a sub-graph that stand for its inputs and for its outputs."""
+MAX_NESTING = 20
+MAX_INSTANCES = 5000
+"""Of sub-graphs in all: each level of nesting may multiply them."""
+MAX_OPENED = 4_000_000
+"""Of values that the sub-graphs may come to when all are opened; a text counts for each 32 of its letters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """An input of a node as the file has it; `widget` where a value lies beneath the socket."""
+
+    name: str
+    type: str
+    link: str | None = None
+    widget: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UiNode:
+    """A node of the file, its parts checked."""
+
+    id: str
+    type: str
+    mode: int
+    title: str
+    inputs: tuple[Slot, ...]
+    outputs: tuple[tuple[str, str], ...]
+    """(name, type)."""
+    values: list[Any] | dict[str, Any]
+    """What was typed into the widgets, in their order, or by name."""
+    properties: Json
+    own: Json
+    """What only our own writer adds: `properties.nodegraph`."""
+    data: Json
+    """The node's whole JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A sub-graph as the file defines it, once for all its instances."""
+
+    id: str
+    name: str
+    inputs: tuple[tuple[str, str], ...]
+    outputs: tuple[tuple[str, str, str | None], ...]
+    """(name, type, the link inside that feeds it)."""
+    data: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A literal that a primitive, or a sub-graph's own widget, gives in place of a link."""
+
+    value: Any
+
+
+@dataclass
+class Scope:
+    """The nodes and links of the workflow, or of one instance of a sub-graph."""
+
+    path: str
+    """The instance's id; empty for the workflow itself."""
+    nodes: dict[str, UiNode]
+    """By their ids in the file."""
+    links: dict[str, tuple[str, int]]
+    """(source node, its output) by the link's id."""
+    data: Json
+    definition: Definition | None = None
+    instance: UiNode | None = None
+    parent: Scope | None = None
+    off: bool = False
+    """Whether the instance, or one around it, is muted or bypassed."""
+    children: dict[str, Scope] = field(default_factory=dict)
+    ids: dict[str, str] = field(default_factory=dict)
+    """The ids in the document, by those in the file."""
+
+    def all(self) -> Iterator[Scope]:
+        """This scope and all within it."""
+        yield self
+        for child in self.children.values():
+            yield from child.all()
+
+
+class UiGraph:
+    """A file's scopes. Raises ValidationError where the file is malformed or holds too much."""
+
+    def __init__(self, data: Json, name: str) -> None:
+        self._name = name
+        self._instances = self._opened = 0
+        self._parsed: dict[str, tuple[dict[str, UiNode], dict[str, tuple[str, int]], int]] = {}
+        self._taken: set[str] = set()
+        self._known: dict[tuple[str, str], tuple[str, int] | Value | None] = {}
+        self.definitions = self._definitions(data)
+        self.root = self._scope("", data, ())
+
+    def source(self, scope: Scope, link: str | None) -> tuple[str, int] | Value | None:
+        """What a link leads to, past everything that is no node: an output, a value, or nothing."""
+        passed: list[tuple[str, str]] = []
+        seen: set[tuple[str, str]] = set()
+        found: tuple[str, int] | Value | None = None
+        while link is not None and (scope.path, link) not in seen:
+            step = (scope.path, link)
+            if step in self._known:
+                found = self._known[step]
+                break
+            seen.add(step)
+            passed.append(step)
+            if link not in scope.links:
+                break
+            origin, slot = scope.links[link]
+            if origin == INSIDE and scope.parent is not None:
+                found = _promoted_value(scope, slot)
+                link, scope = _outer_link(scope, slot), scope.parent
+                if link is None:
+                    break
+                found = None
+                continue
+            node = scope.nodes.get(origin)
+            if node is None:
+                break
+            if origin in scope.children:
+                if node.mode == BYPASSED:
+                    link = past(node, slot)
+                else:
+                    scope = scope.children[origin]
+                    link = _inner_link(scope, slot)
+            elif node.type == PRIMITIVE:
+                values = listed(node.values)
+                found = Value(values[0]) if values else None
+                break
+            elif node.type == REROUTE:
+                link = node.inputs[0].link if node.inputs else None
+            elif node.type in NOTES:
+                break
+            else:
+                found = (scope.ids[origin], slot)
+                break
+        for step in passed:
+            self._known[step] = found
+        return found
+
+    def _definitions(self, data: Json) -> dict[str, Definition]:
+        place = f"the sub-graphs of {self._name}"
+        outer = _part(data, "definitions", dict, self._name)
+        found: dict[str, Definition] = {}
+        for item in _part(outer, "subgraphs", list, place):
+            if not isinstance(item, dict) or not isinstance(item.get("id"), str):
+                refuse(f"one of {place} has no id.", code="invalid_prompt")
+            if item["id"] in found:
+                refuse(f"two of {place} have the id {item['id'][:80]!r}.", code="invalid_prompt")
+            found[item["id"]] = self._definition(item)
+        return found
+
+    def _definition(self, item: Json) -> Definition:
+        place = f"the sub-graph {item['id'][:80]!r} of {self._name}"
+        inputs = [(_text(port, "name"), _type(port)) for port in _objects(item, "inputs", place)]
+        last = {}
+        for link in _part(item, "links", list, place):
+            if isinstance(link, dict) and str(link.get("target_id")) == OUTSIDE:
+                last[link.get("target_slot")] = str(link.get("id"))
+        outputs = []
+        for index, port in enumerate(_objects(item, "outputs", place)):
+            links = _part(port, "linkIds", list, place)
+            inner = str(links[0]) if links else last.get(index)
+            outputs.append((_text(port, "name"), _type(port), inner))
+        return Definition(item["id"], _text(item, "name"), tuple(inputs), tuple(outputs), item)
+
+    def _scope(self, path: str, graph: Json, around: tuple[str, ...], **more: Any) -> Scope:
+        place = f"the sub-graph {around[-1][:80]!r} of {self._name}" if around else self._name
+        nodes, links, weight = self._parse(graph, place, around[-1] if around else "")
+        self._instances += 1
+        self._opened += weight if around else 0
+        if self._instances > MAX_INSTANCES:
+            refuse(f"{self._name} holds more than {MAX_INSTANCES} sub-graphs.", code="too_large")
+        if self._opened > MAX_OPENED:
+            refuse(f"{self._name} comes to too much when all its sub-graphs are opened.", code="too_large")
+        scope = Scope(path, nodes, links, graph, **more)
+        prefix = f"{path}:" if path else ""
+        for node in nodes.values():
+            scope.ids[node.id] = self._id(prefix, node, place)
+        for node in nodes.values():
+            definition = self.definitions.get(node.type)
+            if definition is not None:
+                self._check_nesting(definition, around)
+                scope.children[node.id] = self._scope(
+                    scope.ids[node.id],
+                    definition.data,
+                    (*around, definition.id),
+                    definition=definition,
+                    instance=node,
+                    parent=scope,
+                    off=scope.off or node.mode in (MUTED, BYPASSED),
+                )
+        return scope
+
+    def _parse(
+        self, graph: Json, place: str, key: str
+    ) -> tuple[dict[str, UiNode], dict[str, tuple[str, int]], int]:
+        """Nodes, links and size of a graph, once for all instances of it."""
+        if key in self._parsed:
+            return self._parsed[key]
+        if not isinstance(graph.get("nodes"), list):
+            refuse(f"{place} has no list of nodes.", code="invalid_prompt")
+        nodes: dict[str, UiNode] = {}
+        for item in graph["nodes"]:
+            node = _node(item, place)
+            if node.id in nodes:
+                refuse(f"two nodes of {place} have the id {node.id[:80]}.", code="invalid_prompt")
+            nodes[node.id] = node
+        links = dict(_link(item, place) for item in _part(graph, "links", list, place) if item is not None)
+        self._parsed[key] = nodes, links, _weight(graph) if key else 0
+        return self._parsed[key]
+
+    def _check_nesting(self, definition: Definition, around: tuple[str, ...]) -> None:
+        shown = definition.name or definition.id
+        if definition.id in around:
+            refuse(f"{self._name}: the sub-graph {shown[:80]!r} holds itself.", code="invalid_prompt")
+        if len(around) >= MAX_NESTING:
+            refuse(f"{self._name} nests sub-graphs more than {MAX_NESTING} deep.", code="nested_too_deeply")
+
+    def _id(self, prefix: str, node: UiNode, place: str) -> str:
+        """A node's id in the document: the one that it had in ours before, else the file's."""
+        before = node.own.get("id")
+        if isinstance(before, str) and not is_number(before) and prefix + before not in self._taken:
+            found = prefix + before
+        else:
+            found = prefix + node.id
+        if found in self._taken:
+            refuse(f"two nodes of {place} have the id {found[:80]}.", code="invalid_prompt")
+        self._taken.add(found)
+        return found
+
+
+def is_number(text: str) -> bool:
+    """Whether an id is one that ComfyUI would give: a whole number that JavaScript keeps exactly."""
+    return text.isascii() and text.isdecimal() and len(text) <= 15 and str(int(text)) == text
+
+
+def past(node: UiNode, slot: int) -> str | None:
+    """The link that takes the place of an output of a bypassed sub-graph."""
+    if not 0 <= slot < len(node.outputs):
+        return None
+    wanted = node.outputs[slot][1]
+    for item in (*node.inputs[slot : slot + 1], *node.inputs):
+        if item.link is not None and assignable(item.type, wanted):
+            return item.link
+    return None
+
+
+def listed(values: list[Any] | dict[str, Any]) -> list[Any]:
+    """The values of widgets as a list."""
+    return list(values.values()) if isinstance(values, dict) else values
+
+
+def promoted(instance: UiNode) -> dict[str, Any]:
+    """The values that a sub-graph's own widgets hold, by the input that they stand for."""
+    proxies = instance.properties.get("proxyWidgets")
+    values = listed(instance.values)
+    if isinstance(proxies, list) and proxies and all(_is_pair(item) for item in proxies):
+        outer = [item for item in proxies if str(item[0]) == "-1"]
+        shown = proxies if len(values) == len(proxies) else outer
+        pairs = zip(shown, values, strict=False) if len(values) == len(shown) else ()
+        # What is shown of a node inside has its value there.
+        return {name: value for (node, name), value in pairs if str(node) == "-1" and value is not None}
+    names = [slot.name for slot in instance.inputs if slot.widget]
+    return dict(zip(names, values, strict=True)) if len(names) == len(values) else {}
+
+
+def _is_pair(item: Any) -> bool:
+    return isinstance(item, list) and len(item) == 2 and isinstance(item[1], str)
+
+
+def _outer_slot(scope: Scope, slot: int) -> Slot | None:
+    assert scope.definition is not None and scope.instance is not None
+    if not 0 <= slot < len(scope.definition.inputs):
+        return None
+    wanted = scope.definition.inputs[slot][0]
+    slots = scope.instance.inputs
+    return next((item for item in slots if item.name == wanted), None)
+
+
+def _outer_link(scope: Scope, slot: int) -> str | None:
+    """The link that feeds input `slot` of a sub-graph's instance from outside."""
+    found = _outer_slot(scope, slot)
+    return found.link if found is not None else None
+
+
+def _promoted_value(scope: Scope, slot: int) -> Value | None:
+    found = _outer_slot(scope, slot)
+    if found is None or scope.instance is None:
+        return None
+    values = promoted(scope.instance)
+    return Value(values[found.name]) if found.name in values else None
+
+
+def _inner_link(scope: Scope, slot: int) -> str | None:
+    """The link that feeds output `slot` of a sub-graph from inside."""
+    assert scope.definition is not None
+    outputs = scope.definition.outputs
+    return outputs[slot][2] if 0 <= slot < len(outputs) else None
+
+
+def _node(item: Any, place: str) -> UiNode:
+    if not isinstance(item, dict):
+        refuse(f"{place}: a node is not an object.", code="invalid_prompt", found=repr(item)[:80])
+    node_id = item.get("id")
+    if type(node_id) not in (int, str):
+        refuse(f"{place}: a node has no id.", code="invalid_prompt", found=repr(node_id)[:80])
+    where = f"{place}, node {str(node_id)[:80]}"
+    if not isinstance(item.get("type"), str):
+        refuse(f"{where}: it has no type.", code="invalid_prompt", found=repr(item.get("type"))[:80])
+    inputs = []
+    for slot in _objects(item, "inputs", where):
+        link = slot.get("link")
+        inputs.append(
+            Slot(
+                _text(slot, "name"),
+                _type(slot),
+                None if link is None else str(link),
+                bool(slot.get("widget")),
+            )
+        )
+    outputs = [(_text(slot, "name"), _type(slot)) for slot in _objects(item, "outputs", where)]
+    values = item.get("widgets_values")
+    if values is not None and not isinstance(values, (list, dict)):
+        refuse(f"{where}: widgets_values is no list.", code="invalid_prompt", found=repr(values)[:80])
+    properties = _part(item, "properties", dict, where)
+    own = properties.get("nodegraph")
+    mode = item.get("mode")
+    return UiNode(
+        id=str(node_id),
+        type=item["type"],
+        mode=mode if type(mode) is int else 0,
+        title=_text(item, "title"),
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+        values=[] if values is None else values,
+        properties=properties,
+        own=own if isinstance(own, dict) else {},
+        data=item,
+    )
+
+
+def _link(item: Any, place: str) -> tuple[str, tuple[str, int]]:
+    """(link id, (source node, source slot)) of either way to write a link."""
+    if isinstance(item, dict):
+        link = item.get("id", item.get("link_id"))
+        origin = item.get("origin_id", item.get("source_node"))
+        slot = item.get("origin_slot", item.get("source_slot"))
+    elif isinstance(item, list) and len(item) >= 3:
+        link, origin, slot = item[:3]
+    else:
+        link = origin = slot = None
+    if slot is None or isinstance(slot, str):
+        slot = int(slot) if slot and is_number(slot) else 0
+    if type(link) not in (int, str) or type(origin) not in (int, str) or type(slot) is not int:
+        refuse(
+            f"{place}: a link does not say where it comes from.", code="invalid_prompt", found=repr(item)[:80]
+        )
+    return str(link), (str(origin), slot)
+
+
+def _part(data: Json, key: str, kind: type, place: str) -> Any:
+    """A list or object that may be left out."""
+    found = data.get(key)
+    if found is None:
+        return kind()
+    if not isinstance(found, kind):
+        words = "a list" if kind is list else "an object"
+        refuse(f"{place}: {key} is not {words}.", code="invalid_prompt", found=repr(found)[:80])
+    return found
+
+
+def _objects(data: Json, key: str, place: str) -> list[Json]:
+    found: list[Json] = _part(data, key, list, place)
+    if not all(isinstance(item, dict) for item in found):
+        refuse(f"{place}: something in {key} is not an object.", code="invalid_prompt")
+    return found
+
+
+def _weight(value: Any) -> int:
+    if isinstance(value, dict):
+        return 1 + sum(map(_weight, value.values()))
+    if isinstance(value, list):
+        return 1 + sum(map(_weight, value))
+    return 1 + (len(value) // 32 if isinstance(value, str) else 0)
+
+
+def _text(data: Json, key: str) -> str:
+    found = data.get(key)
+    return found if isinstance(found, str) else ""
+
+
+def _type(slot: Json) -> str:
+    """The type of a socket; old files give a choice by the list of its options."""
+    found = slot.get("type")
+    return found if isinstance(found, str) and found else ("COMBO" if isinstance(found, list) else "*")
