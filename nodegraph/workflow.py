@@ -8,7 +8,7 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,7 +26,7 @@ VERSION = 1
 """The version of the document format that is read and written."""
 _FIELDS = ("models", "groups", "canvas")
 """Fields of a document that only editors read, in the order in which they are written."""
-_BODY_ONLY = frozenset(
+BODY_ONLY = frozenset(
     {"client_id", "prompt_id", "number", "front", "extra_data", "partial_execution_targets"}
 )
 """Fields of a POST body that are not part of a saved document."""
@@ -62,18 +62,26 @@ class Workflow:
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
     """The other fields of the document as they came: models, groups, canvas and whatever else."""
+    problems: tuple[Problem, ...] = field(default=(), compare=False)
+    """Warnings of what its reader could not carry over from another format."""
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], registry: Mapping[str, NodeSpec] | None = None) -> Workflow:
-        """Read a file: a document, API JSON, a POST body, or a PNG or WebP that carries one.
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        registry: Mapping[str, NodeSpec] | None = None,
+        listing: Callable[[str], list[str]] | None = None,
+    ) -> Workflow:
+        """Read a file: a document, API JSON, a POST body, ComfyUI's UI format, or a PNG or WebP that carries one.
 
-        `registry` is needed for ComfyUI's UI format only. Raises ValidationError where the file cannot
-        be read or holds no workflow.
+        `registry` is needed for the UI format only. A PNG with A1111's parameters gives a text-to-image workflow; `listing`
+        then says which model files there are (by folder kind). Raises ValidationError where the file cannot be read or
+        holds no workflow.
         """
         data = read_file(Path(path))
         name = Path(path).name
         if is_picture(data):
-            return embedded(data, name, registry)
+            return embedded(data, name, registry, listing)
         return cls.loads(data, registry, name=name)
 
     @classmethod
@@ -144,6 +152,10 @@ class Workflow:
         }
         return cls(prompt, title, parameters, extra)
 
+    def with_problems(self, problems: Iterable[Problem]) -> Workflow:
+        """The workflow with more that its reader could not carry over."""
+        return replace(self, problems=(*self.problems, *problems))
+
     def document(self) -> dict[str, Any]:
         """The whole document as JSON data, fields in their order; not to be changed."""
         fields: dict[str, Any] = {"nodegraph": VERSION}
@@ -157,8 +169,12 @@ class Workflow:
 
     def dumps(self) -> str:
         """The document as text: the same for the same content, one input a line, nodes in the order of their ids."""
-        data = {key: value for key, value in self.document().items() if key not in _BODY_ONLY}
-        return write({**data, "prompt": _ordered(self.prompt)})
+        return write(self.saved())
+
+    def saved(self) -> dict[str, Any]:
+        """The document as it is saved: without what belongs to one POST, nodes in the order of their ids."""
+        data = {key: value for key, value in self.document().items() if key not in BODY_ONLY}
+        return {**data, "prompt": _ordered(self.prompt)}
 
     def dumps_api(self) -> str:
         """Only the nodes, in ComfyUI's API format."""
@@ -282,12 +298,12 @@ def _begun(descriptor: int) -> bytes:
     return begun
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write UTF-8 text so that `path` holds either what it held or all of it. Raises OSError."""
+def write_atomically(path: Path, data: str | bytes) -> None:
+    """Write bytes, or text as UTF-8, so that `path` holds either what it held or all of it. Raises OSError."""
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.part")
     try:
-        with open(temporary, "x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with open(temporary, "xb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -1,6 +1,7 @@
 """Workflows inside pictures: text chunks of a PNG, EXIF entries of a WebP.
 
-`prompt` holds API JSON; `workflow` holds what an editor saved: a document of ours, or ComfyUI's UI format.
+`prompt` holds API JSON; `workflow` holds what an editor saved: a document of ours, or ComfyUI's UI format. `parameters` in a
+PNG is what A1111 writes.
 """
 
 from __future__ import annotations
@@ -8,10 +9,11 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nodegraph.errors import Problem, ValidationError
+from nodegraph.formats.a1111 import from_parameters, is_parameters
 from nodegraph.formats.json_text import MAX_BYTES, parse, refuse
 
 if TYPE_CHECKING:
@@ -27,10 +29,16 @@ def is_picture(data: bytes) -> bool:
     return data.startswith(PNG_SIGNATURE) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
 
 
-def embedded(data: bytes, name: str, registry: Mapping[str, NodeSpec] | None = None) -> Workflow:
+def embedded(
+    data: bytes,
+    name: str,
+    registry: Mapping[str, NodeSpec] | None = None,
+    listing: Callable[[str], list[str]] | None = None,
+) -> Workflow:
     """The workflow that a picture carries.
 
-    A whole document is preferred, then the API form, then the UI format. Raises ValidationError where there is none.
+    A whole document is preferred, then the API form, then the UI format, then A1111's parameters, whose models are looked
+    for in `listing`. Raises ValidationError where there is none.
     """
     from nodegraph.workflow import Workflow
 
@@ -51,6 +59,8 @@ def embedded(data: bytes, name: str, registry: Mapping[str, NodeSpec] | None = N
         return Workflow.from_data(_object(prompt, name), registry, name=f"the prompt in {name}")
     if workflow is not None:
         return Workflow.from_data(_object(workflow, name), registry, name=f"the workflow in {name}")
+    if is_parameters(texts.get("parameters", "")):
+        return from_parameters(texts["parameters"], registry, listing, f"the parameters in {name}")
     refuse(f"{name} is a picture that carries no workflow.", code="invalid_prompt")
 
 

@@ -85,7 +85,7 @@ def test_the_prompt_of_a_webp(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "texts", [{}, {"parameters": "Steps: 20"}, {"prompt": "not JSON"}, {"prompt": "[1]"}]
+    "texts", [{}, {"parameters": "in many small steps"}, {"prompt": "not JSON"}, {"prompt": "[1]"}]
 )
 def test_a_picture_without_a_workflow_is_refused_by_name(tmp_path: Path, texts: dict[str, str]) -> None:
     for path in (png(tmp_path / "plain.png", **texts), webp(tmp_path / "plain.webp", **texts)):
