@@ -121,13 +121,21 @@ def load(
     source holds no workflow.
     """
     registry = session.registry if session is not None else LateRegistry(Registry.load)
+    roots = (models_dir,) if isinstance(models_dir, (str, os.PathLike)) else tuple(models_dir)
+
+    def listing(kind: str) -> list[str]:
+        if session is not None:
+            return session.runtime.folders.list(kind)
+        # Loading the packs tells where their models lie; most workflows are read without.
+        pack_roots = getattr(getattr(registry, "registry", registry), "model_roots", ())
+        return default_folders(roots, pack_roots=pack_roots).list(kind)
+
     if isinstance(source, Workflow):
         workflow = source
     elif isinstance(source, Mapping):
         workflow = Workflow.from_data(source, registry)
     else:
-        workflow = Workflow.load(source, registry)
+        workflow = Workflow.load(source, registry, listing)
     if session is not None:
         return Program(workflow, session)
-    roots = (models_dir,) if isinstance(models_dir, (str, os.PathLike)) else tuple(models_dir)
     return Program(workflow, Settings(roots, input_dir, output_dir, device, dtype, device_budget))

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,8 +41,9 @@ class Dtype(StrEnum):
 class Form(StrEnum):
     """Formats that `convert` writes."""
 
-    nodegraph = "nodegraph"
+    document = "document"
     api = "api"
+    ui = "ui"
 
 
 File = Annotated[
@@ -188,11 +190,18 @@ def _preload(words: Sequence[str], registry: Registry | None) -> tuple[Path | No
     if name is None:
         return None, None
     try:
-        return Path(name), _load(Path(name), registry)
+        return Path(name), _load(Path(name), registry, _models_dirs(words))
     except ValidationError:
         if {"--help", "-h"} & set(words):
             return None, None
         raise
+
+
+def _models_dirs(words: Sequence[str]) -> list[Path]:
+    """The folders that `--models-dir` names, before the command line is parsed."""
+    option = "--models-dir"
+    found = [word.removeprefix(f"{option}=") for word in words if word.startswith(f"{option}=")]
+    return [Path(item) for item in (*found, *(after for word, after in pairwise(words) if word == option))]
 
 
 def run(
@@ -222,14 +231,14 @@ def run(
     from nodegraph.session import make_output_folder
 
     with _reported(json):
-        loaded = workflow if workflow is not None else _load(file, ctx.obj)
+        loaded = workflow if workflow is not None else _load(file, ctx.obj, models_dir)
         budget = bytes_of(device_budget)
     settings = Settings(tuple(models_dir or ()), input_dir, output_dir, device, dtype.value, budget)
     with _reported(json), settings.open(ctx.obj) as session:
         changed = with_words(loaded, session.registry, parameters or {}, set_ or ())
         report = session.check(changed, _ids(targets))
         if not json:
-            show_problems((*session.problems, *report.warnings))
+            show_problems((*session.problems, *loaded.problems, *report.warnings))
         if report.problems or report.graph is None:
             raise ValidationError(report.problems)
         make_output_folder(session.runtime.folders)
@@ -257,10 +266,10 @@ def validate(
     from nodegraph.report import print_json, problem_data, show_problems
 
     with _reported(json):
-        workflow = _load(file, ctx.obj)
+        workflow = _load(file, ctx.obj, models_dir)
     with _reported(json), Settings(tuple(models_dir or ()), input_dir).open(ctx.obj) as session:
         report = session.check(workflow, _ids(targets))
-        found = (*session.problems, *report.problems, *report.warnings)
+        found = (*session.problems, *workflow.problems, *report.problems, *report.warnings)
         if json:
             print_json({"valid": not report.problems, "problems": [problem_data(item) for item in found]})
         else:
@@ -295,12 +304,12 @@ def plan(
     from nodegraph.usage import usage
 
     with _reported(json):
-        loaded = _load(file, ctx.obj)
+        loaded = _load(file, ctx.obj, models_dir)
         budget = bytes_of(device_budget)
     settings = Settings(tuple(models_dir or ()), input_dir, output_dir, device, dtype.value, budget)
     with _reported(json), settings.open(ctx.obj) as session:
         workflow = with_words(loaded, session.registry, {}, set_ or ())
-        show_problems(session.problems)
+        show_problems((*session.problems, *loaded.problems))
         graph = session.bind(workflow, _ids(targets))
         made = session.plan(graph)
         rows = made.rows(session.cache)
@@ -345,29 +354,44 @@ def nodes(
 def convert(
     ctx: typer.Context,
     file: File,
-    to: Annotated[Form, typer.Option("--to", help="A document, or ComfyUI's API format.")] = Form.nodegraph,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File to write [standard output].")
+    to: Annotated[
+        Form, typer.Option("--to", help="A document, or ComfyUI's API or UI format.")
+    ] = Form.document,
+    object_info: Annotated[
+        Path | None,
+        typer.Option(
+            "--object-info", metavar="JSON", help="Node types of another server: its answer to /object_info."
+        ),
     ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File to write, JSON or a PNG or WebP [standard output]."),
+    ] = None,
+    models_dir: ModelsDir = None,
 ) -> None:
-    """Write a workflow in another format; muted and bypassed nodes are resolved in the API format."""
-    from dataclasses import replace
+    """Write a workflow in another format; muted and bypassed nodes are resolved in the API format.
 
-    from nodegraph.modes import resolve
-    from nodegraph.registry import LateRegistry, Registry
+    Where OUTPUT is a PNG or WebP, the workflow is put into it: into a copy of FILE if that is a picture, else into the picture
+    that is there.
+    """
+    from nodegraph.formats import conversion
+    from nodegraph.report import show_problems
     from nodegraph.workflow import write_atomically
 
     with _reported():
-        registry = ctx.obj if ctx.obj is not None else LateRegistry(Registry.load)
-        workflow = _load(file, registry)
-        if to is Form.api:
-            workflow = replace(workflow, prompt=resolve(workflow.prompt, registry))
-        text = workflow.dumps_api() if to is Form.api else workflow.dumps()
+        here = _registry(ctx.obj)
+        known = conversion.registry_of(here, object_info)
+        workflow = Workflow.load(file, known, _listing(here, models_dir))
+        show_problems((*workflow.problems, *conversion.missing(workflow, here, known)))
+        if output is not None and output.suffix.lower() in conversion.PICTURES:
+            written: str | bytes = conversion.into_picture(workflow, to.value, known, file, output)
+        else:
+            written = conversion.text_of(workflow, to.value, known)
         if output is None:
-            typer.echo(text, nl=False)
+            typer.echo(written, nl=False)
             return
         try:
-            write_atomically(output, text)
+            write_atomically(output, written)
         except OSError as error:
             reason = error.strerror or str(error)
             raise ValidationError(Problem("cannot_write", f"cannot write {output}: {reason}.")) from None
@@ -433,10 +457,26 @@ def _reported(json: bool = False) -> Iterator[None]:
         sys.exit(INTERRUPTED)
 
 
-def _load(file: Path, registry: Any = None) -> Workflow:
+def _registry(given: Any) -> Any:
     from nodegraph.registry import LateRegistry, Registry
 
-    return Workflow.load(file, registry if registry is not None else LateRegistry(Registry.load))
+    return given if given is not None else LateRegistry(Registry.load)
+
+
+def _listing(registry: Any, models_dir: Sequence[Path] | None) -> Callable[[str], list[str]]:
+    """Names of the model files of a kind; packs and folders are looked at only when it is called."""
+    from nodegraph.session import default_folders
+
+    def listing(kind: str) -> list[str]:
+        roots = getattr(getattr(registry, "registry", registry), "model_roots", ())
+        return default_folders(models_dir or (), pack_roots=roots).list(kind)
+
+    return listing
+
+
+def _load(file: Path, registry: Any = None, models_dir: Sequence[Path] | None = None) -> Workflow:
+    found = _registry(registry)
+    return Workflow.load(file, found, _listing(found, models_dir))
 
 
 def _ids(targets: str | None) -> list[str] | None:
