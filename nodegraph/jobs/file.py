@@ -160,6 +160,13 @@ def _back_up(connection: sqlite3.Connection, path: Path, version: int) -> Path:
         with part.open("r+b") as file:
             os.fsync(file.fileno())
         os.replace(part, backup)
+        if os.name == "posix":
+            # The name, too, is on the disk only once its folder is.
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
     finally:
         part.unlink(missing_ok=True)
     return backup

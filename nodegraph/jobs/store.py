@@ -104,7 +104,7 @@ class JobStore:
 
     async def claim_many(self, worker: str, limit: int) -> tuple[Job, ...]:
         """Up to `limit` jobs from the head of the queue, in one commit."""
-        jobs: tuple[Job, ...] = await self._writer.ask(changes.claim, (worker, limit), self._unclaim)
+        jobs: tuple[Job, ...] = await self._writer.ask(changes.claim, (worker, max(0, limit)), self._unclaim)
         return jobs
 
     def _unclaim(self, jobs: tuple[Job, ...]) -> None:
@@ -268,7 +268,9 @@ class JobStore:
             try:
                 return query(connection, *values)
             finally:
-                connection.execute("ROLLBACK")
+                # Some errors have ended it already.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
         except sqlite3.Error as error:
             raise file.as_job_error(error) from error
         finally:

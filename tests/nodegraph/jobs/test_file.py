@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from nodegraph.jobs import JobError, JobRequest, JobStatus, JobStore
+from nodegraph.jobs.changes import claim
 from nodegraph.jobs.file import connect, prepare
 from nodegraph.jobs.schema import MIGRATIONS
 
@@ -185,6 +186,15 @@ async def test_damage_that_is_met_later_is_named_and_the_rest_is_served(tmp_path
     assert caught.value.code == "store_corrupt"
     assert (await store.counts())[JobStatus.QUEUED] == 2_000
     await store.close()
+
+
+async def test_any_number_is_claimed_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    await filled(path, 300)
+    with closing(connect(path)) as connection:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 50)
+        (jobs,) = claim(connection, [("w", 10**6)])
+    assert [job.id for job in jobs] == [f"{i}" for i in range(1, 300)]
 
 
 async def test_an_empty_file_becomes_a_store(tmp_path: Path) -> None:
