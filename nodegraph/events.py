@@ -30,7 +30,10 @@ class NodeStarted:
 
 @dataclass(frozen=True, slots=True)
 class NodeProgress:
-    """A node got on: `value` of `total` steps done. `preview` is whatever the node gave, or None."""
+    """A node got on: `value` of `total` steps done. `preview` is whatever the node gave, or None.
+
+    An object with a method `jpeg(max_side) -> bytes` is shown as a picture where somebody looks on.
+    """
 
     node: str
     value: float

@@ -237,7 +237,11 @@ class Context(ABC):
 
     @abstractmethod
     def progress(self, value: float, total: float, preview: Any = None) -> None:
-        """Report `value` of `total` steps done. Raises Cancelled where the run was cancelled."""
+        """Report `value` of `total` steps done. Raises Cancelled where the run was cancelled.
+
+        `preview` may be an object with a method `jpeg(max_side) -> bytes`: a picture of what the node is at, a JPEG file of at
+        most that many pixels a side. It is called in another thread, and only a few times a second.
+        """
 
     @abstractmethod
     def check_cancelled(self) -> None:

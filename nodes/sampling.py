@@ -7,8 +7,9 @@ from typing import Annotated
 from nodegraph.node import Choice, Context, Forecast, Range, Runtime, Widget, node
 from nodes import estimates
 from nodes.diffusion.denoiser import OnStep, Step
+from nodes.diffusion.preview import StepPreview, projection_of
 from nodes.diffusion.samplers import SAMPLERS
-from nodes.diffusion.sampling import StepPreview, draw_noise, fit_channels, sample, sampled_levels
+from nodes.diffusion.sampling import draw_noise, fit_channels, sample, sampled_levels
 from nodes.diffusion.schedules import SCHEDULES
 from nodes.forms import CondForm, sampled
 from nodes.values import Conditioning, Guider, Latent, Model, Sampler, Sigmas
@@ -155,9 +156,11 @@ def run_guider(
 
 
 def _report(ctx: Context, model: Model, on_step: OnStep | None) -> OnStep:
+    projection = projection_of(model)
+
     def report(step: Step) -> None:
         # The estimate is handed on as it lies on the device: only who wants a preview copies it.
-        ctx.progress(step.index + 1, step.total, StepPreview(step.x0, model.latent_format))
+        ctx.progress(step.index + 1, step.total, StepPreview(step.x0, model.latent_format, projection))
         if on_step is not None:
             on_step(step)
 

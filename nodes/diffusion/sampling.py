@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -23,17 +23,9 @@ from nodes.diffusion.reads import blank_extras, check_reads, reads
 from nodes.diffusion.samplers import SAMPLERS, run
 from nodes.diffusion.schedules import ksampler_sigmas
 from nodes.pairing import empty_side, wrong_latent
-from nodes.values import Cond, Conditioning, Guider, Latent, LatentFormat, Model, Sampler, Sigmas
+from nodes.values import Cond, Conditioning, Guider, Latent, Model, Sampler, Sigmas
 
 _HIGHEST_SEED = 2**64 - 1
-
-
-@dataclass(frozen=True, eq=False)
-class StepPreview:
-    """What a step shows of its picture: x0 as it lies on the device, and the format that it is scaled in."""
-
-    x0: Tensor
-    latent_format: LatentFormat
 
 
 def sample(

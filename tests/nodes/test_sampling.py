@@ -24,7 +24,7 @@ from nodes.custom_sampling import (
     sampler_custom_advanced,
     split_sigmas,
 )
-from nodes.diffusion.sampling import StepPreview
+from nodes.diffusion.preview import StepPreview
 from nodes.models.detection import hints_of, need
 from nodes.models.loading import empty_module
 from nodes.models.recipes import model_recipe
@@ -126,6 +126,7 @@ def test_each_step_is_reported_with_its_estimate(ctx: Recording, model: Model) -
     assert [step[:2] for step in ctx.steps] == [(index + 1, 4) for index in range(4)]
     preview = ctx.steps[-1][2]
     assert isinstance(preview, StepPreview) and preview.x0.shape == (1, 4, 8, 8)
+    assert preview.jpeg(512).startswith(b"\xff\xd8")
 
 
 def test_same_inputs_give_the_same_latent_and_others_do_not(ctx: Recording, model: Model) -> None:
