@@ -69,6 +69,7 @@ class WorkerProcess:
         self._log: asyncio.Task[None] | None = None
         self._lines: deque[str] = deque(maxlen=LINES)
         self._damage = ""
+        self._killed = False
 
     @property
     def pid(self) -> int | None:
@@ -88,6 +89,8 @@ class WorkerProcess:
     @property
     def reason(self) -> str:
         """See Worker."""
+        if self._killed and self.returncode == -signal.SIGKILL:
+            return self._damage or "it was ended"
         return self._damage or ended(self.returncode)
 
     async def start(self) -> None:
@@ -150,6 +153,7 @@ class WorkerProcess:
         """See Worker. Processes that its nodes started go with it."""
         if self._process is None:
             return
+        self._killed |= self.returncode is None
         # The group: it may be there although the process has gone.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
@@ -163,8 +167,10 @@ class WorkerProcess:
             with suppress(ConnectionError):
                 await self._writer.wait_closed()
         try:
-            await asyncio.wait_for(self._process.wait(), 5)
+            await asyncio.wait_for(self._process.wait(), 10)
         except TimeoutError:
+            self._killed = True
+            self._damage = self._damage or "it closed its pipe and did not end"
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             await self._process.wait()

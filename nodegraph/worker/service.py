@@ -83,7 +83,11 @@ class Service:
         self._waiting: list[Message] = []
         """What came before the loop ran."""
         self._tokens: dict[str, CancelToken] = {}
-        self._runs: asyncio.Queue[Run | None] = asyncio.Queue()
+        self._runs: dict[str, Run] = {}
+        """Those that wait, in their order."""
+        self._changed = asyncio.Event()
+        """A run came, or a Stop."""
+        self._stopped = False
         self._others: set[asyncio.Task[None]] = set()
         self._previews = Previewer(self._send)
         self._ended = threading.Event()
@@ -101,7 +105,6 @@ class Service:
                 token = self._tokens.get(message.job)
                 if token is not None:
                     token.cancel()
-                return
             elif isinstance(message, Stop):
                 self._cancel_all()
             if self._over:
@@ -133,8 +136,12 @@ class Service:
                     waiting, self._waiting = self._waiting, []
                 for message in waiting:
                     self._take(message)
-                while (run := await self._runs.get()) is not None:
-                    await self._run(session, run)
+                while not self._stopped:
+                    self._changed.clear()
+                    if not self._runs:
+                        await self._changed.wait()
+                        continue
+                    await self._run(session, self._runs.pop(next(iter(self._runs))))
                 await asyncio.gather(*self._others)
         finally:
             with self._lock:
@@ -156,9 +163,17 @@ class Service:
         assert session is not None
         match message:
             case Run():
-                self._runs.put_nowait(message)
+                self._runs[message.job] = message
+                self._changed.set()
+            case Cancel():
+                # One that runs is told by its token; one that waits has ended.
+                if self._runs.pop(message.job, None) is not None:
+                    with self._lock:
+                        del self._tokens[message.job]
+                    self._send(Done(message.job, "cancelled"))
             case Stop():
-                self._runs.put_nowait(None)
+                self._stopped = True
+                self._changed.set()
             case Plan() | Check():
                 self._send(self._answer(session, message))
             case Describe():

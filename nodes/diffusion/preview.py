@@ -151,5 +151,5 @@ def _principal(channels: Tensor) -> Tensor:
     top = top * top.gather(0, top.abs().argmax(0, keepdim=True)).sign()
     parts = flat @ top
     parts = parts / (2.0 * parts[:, :1].std(correction=0)).clamp_min(1e-6)
-    rgb = parts @ torch.tensor(_TINTS)[: top.shape[1]]
+    rgb: Tensor = parts @ torch.tensor(_TINTS)[: top.shape[1]]
     return rgb.reshape(*channels.shape[:2], 3)

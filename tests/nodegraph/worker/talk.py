@@ -39,11 +39,14 @@ def steps(count: int, seconds: float = 0.0, sign: int = 1) -> str:
 
 
 async def until(
-    messages: AsyncIterator[FromWorker], kind: type[M], wanted: Callable[[M], bool] = lambda _: True
+    messages: AsyncIterator[FromWorker],
+    kind: type[M],
+    wanted: Callable[[M], bool] = lambda _: True,
+    seconds: float = 60.0,
 ) -> tuple[M, list[FromWorker]]:
     """The next message of a kind, and all that came before it."""
     before: list[FromWorker] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(seconds):
         async for message in messages:
             if isinstance(message, kind) and wanted(message):
                 return message, before
@@ -52,10 +55,10 @@ async def until(
 
 
 async def done(
-    messages: AsyncIterator[FromWorker], job: str
+    messages: AsyncIterator[FromWorker], job: str, seconds: float = 60.0
 ) -> tuple[Done, list[dict[str, Any]], list[Preview]]:
     """The end of a job, its events and its previews."""
-    last, before = await until(messages, Done, lambda message: message.job == job)
+    last, before = await until(messages, Done, lambda message: message.job == job, seconds)
     events = [
         dict(event)
         for message in before
