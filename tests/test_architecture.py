@@ -63,6 +63,7 @@ def test_the_rule_finds_an_offence(tmp_path: Path) -> None:
         "nodegraph.cli",
         "nodegraph.jobs",
         "nodegraph.worker.service",
+        "nodegraph.worker.supervisor",
     ],
 )
 def test_importing_the_engine_stays_light(module: str) -> None:
