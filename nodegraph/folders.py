@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,3 +129,45 @@ def _walk(root: Path, kind: str) -> Iterator[str]:
             wanted = suffix in (FILE_SUFFIXES if kind in OWN_KINDS else MODEL_SUFFIXES)
             if wanted and not name.startswith(".") and os.path.isfile(here / name):
                 yield (here / name).relative_to(root).as_posix()
+
+
+def default_folders(
+    models: Iterable[str | os.PathLike[str]] = (),
+    *,
+    input: str | os.PathLike[str] | None = None,
+    output: str | os.PathLike[str] | None = None,
+    pack_roots: Iterable[Path] = (),
+) -> Folders:
+    """The folders of a session.
+
+    Models are looked for in `models`, in the folders that $NODEGRAPH_MODELS lists, in ./models and in what
+    ships with the packs, in this order. Input and output are ./input and ./output unless given; none is made.
+    """
+    variable = os.environ.get("NODEGRAPH_MODELS", "")
+    roots = [Path(item) for item in models]
+    roots += [Path(item) for item in variable.split(os.pathsep) if item]
+    roots += [Path("models"), *pack_roots]
+    return Folders(
+        tuple(dict.fromkeys(_absolute(root) for root in roots)),
+        _absolute(Path(input if input is not None else "input")),
+        _absolute(Path(output if output is not None else "output")),
+        _temporary(),
+    )
+
+
+def _absolute(path: Path) -> Path:
+    """The whole path; a `~` that stands for nobody's home is taken as a name like any other."""
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError:
+        return path.absolute()
+
+
+def _temporary() -> Path:
+    """This person's folder for temporary files: one that all share would be the first comer's only."""
+    owner = f"nodegraph-{os.getuid()}" if hasattr(os, "getuid") else "nodegraph"
+    try:
+        return Path(tempfile.gettempdir()) / owner
+    except FileNotFoundError:
+        # Nowhere may be written to; nodes that need it say so, and others run.
+        return Path(os.path.abspath(os.sep), "tmp", owner)

@@ -6,9 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
-
-import networkx as nx
+from typing import TYPE_CHECKING, Any
 
 from nodegraph.errors import Problem, Severity, ValidationError
 from nodegraph.folders import Folders
@@ -17,6 +15,11 @@ from nodegraph.modes import as_link, resolve
 from nodegraph.node import NodeSpec, OutputSpec
 from nodegraph.sockets import assignable
 from nodegraph.workflow import Workflow
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+# networkx is imported where it is first needed: a server that only checks documents seldom does, and loads in half the time.
 
 __all__ = ["Binder", "BoundNode", "Entry", "Graph", "Link", "Report", "bind", "check", "entries_of"]
 
@@ -40,6 +43,8 @@ class Graph:
     @cached_property
     def order(self) -> tuple[str, ...]:
         """Every node after all that feed it; the same for the same document."""
+        import networkx as nx
+
         return tuple(nx.topological_sort(self.digraph))
 
     @cached_property
@@ -283,6 +288,8 @@ def _cycles(entries: Mapping[str, Entry], nodes: Mapping[str, BoundNode]) -> lis
     """One problem for each knot of nodes that feed themselves, with the path of one cycle in it."""
     if _in_order(nodes):
         return []
+    import networkx as nx
+
     digraph = _digraph(nodes)
     if nx.is_directed_acyclic_graph(digraph):
         return []
@@ -318,6 +325,8 @@ def _in_order(nodes: Mapping[str, BoundNode]) -> bool:
 
 
 def _digraph(nodes: Mapping[str, BoundNode]) -> nx.DiGraph:
+    import networkx as nx
+
     digraph = nx.DiGraph()
     digraph.add_nodes_from(nodes)
     digraph.add_edges_from(

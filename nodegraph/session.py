@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import tempfile
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -18,7 +16,7 @@ from nodegraph.errors import Problem, ValidationError
 from nodegraph.events import Event
 from nodegraph.execute import execute
 from nodegraph.fingerprint import Key, fingerprint
-from nodegraph.folders import Folders
+from nodegraph.folders import Folders, default_folders
 from nodegraph.foresight import Foresight, foresee, has_foresight
 from nodegraph.graph import Graph, Report, check, narrowed
 from nodegraph.memory import Trimmer
@@ -29,49 +27,9 @@ from nodegraph.resources import Resources
 from nodegraph.result import Recorder, Result
 from nodegraph.workflow import Workflow
 
+__all__ = ["OnEvent", "Session", "default_folders", "make_output_folder"]
+
 OnEvent = Callable[[Event], None]
-
-
-def default_folders(
-    models: Iterable[str | os.PathLike[str]] = (),
-    *,
-    input: str | os.PathLike[str] | None = None,
-    output: str | os.PathLike[str] | None = None,
-    pack_roots: Iterable[Path] = (),
-) -> Folders:
-    """The folders of a session.
-
-    Models are looked for in `models`, in the folders that $NODEGRAPH_MODELS lists, in ./models and in what
-    ships with the packs, in this order. Input and output are ./input and ./output unless given; none is made.
-    """
-    variable = os.environ.get("NODEGRAPH_MODELS", "")
-    roots = [Path(item) for item in models]
-    roots += [Path(item) for item in variable.split(os.pathsep) if item]
-    roots += [Path("models"), *pack_roots]
-    return Folders(
-        tuple(dict.fromkeys(_absolute(root) for root in roots)),
-        _absolute(Path(input if input is not None else "input")),
-        _absolute(Path(output if output is not None else "output")),
-        _temporary(),
-    )
-
-
-def _absolute(path: Path) -> Path:
-    """The whole path; a `~` that stands for nobody's home is taken as a name like any other."""
-    try:
-        return path.expanduser().absolute()
-    except RuntimeError:
-        return path.absolute()
-
-
-def _temporary() -> Path:
-    """This person's folder for temporary files: one that all share would be the first comer's only."""
-    owner = f"nodegraph-{os.getuid()}" if hasattr(os, "getuid") else "nodegraph"
-    try:
-        return Path(tempfile.gettempdir()) / owner
-    except FileNotFoundError:
-        # Nowhere may be written to; nodes that need it say so, and others run.
-        return Path(os.path.abspath(os.sep), "tmp", owner)
 
 
 def make_output_folder(folders: Folders) -> None:
