@@ -1,4 +1,4 @@
-"""The command line: run, validate, plan, nodes, convert, models.
+"""The command line: run, validate, plan, nodes, convert, models, serve.
 
 Exit codes: 0, 1 where a run failed, 2 for wrong input, 130 where it was interrupted.
 """
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from nodegraph.registry import Registry
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+_PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 PANEL = "Parameters of this workflow"
 
 
@@ -118,6 +119,7 @@ def build_app(path: Path | None = None, workflow: Workflow | None = None) -> typ
         ("models", models),
     ):
         app.command(name)(command)
+    app.command("serve", context_settings=_PASSED_ON, add_help_option=False)(serve)
     return app
 
 
@@ -409,6 +411,14 @@ def models(ctx: typer.Context, models_dir: ModelsDir = None, json: Json = False)
             print_json({"folders": [str(root) for root in session.runtime.folders.models], "files": rows})
         else:
             show_models(session.runtime.folders, rows)
+
+
+def serve(ctx: typer.Context) -> None:
+    """Serve graphs over HTTP and websockets, for ComfyUI's clients and for programs."""
+    # It reads its own words, so that `nodegraph serve` starts without this module (nodegraph.__main__).
+    from nodegraph.server.command import main as start
+
+    raise typer.Exit(start(ctx.args))
 
 
 @contextmanager

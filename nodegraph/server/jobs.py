@@ -1,0 +1,156 @@
+"""Routes of jobs, whatever their state: a page of them, one of them, cancelling."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from aiohttp import web
+
+from nodegraph.jobs import Job, JobStatus
+from nodegraph.server.answers import Refused, dumps, raw, reply
+from nodegraph.server.prompts import files_of, plain_number, problems_of
+from nodegraph.server.routing import Route, query_of
+from nodegraph.server.state import STATE
+from nodegraph.sockets import Range
+
+NAMES = {
+    JobStatus.QUEUED: "pending",
+    JobStatus.RUNNING: "in_progress",
+    JobStatus.FINISHED: "completed",
+    JobStatus.FAILED: "failed",
+    JobStatus.CANCELLED: "cancelled",
+}
+"""The states as editors call them."""
+_BY_NAME = {name: status for status, name in NAMES.items()} | {status.value: status for status in JobStatus}
+
+
+@dataclass(frozen=True, slots=True)
+class JobsQuery:
+    """Which jobs: their states, comma-separated, and which part of them."""
+
+    status: str | None = None
+    limit: Annotated[int, Range(1, 1000)] = 100
+    offset: Annotated[int, Range(0, 10**9)] = 0
+    sort_order: str = "desc"
+
+
+async def list_jobs(request: web.Request) -> web.Response:
+    """A page of jobs, the newest first."""
+    asked = query_of(request, JobsQuery)
+    statuses = tuple(JobStatus)
+    if asked.status:
+        words = [word.strip() for word in asked.status.split(",") if word.strip()]
+        unknown = [word for word in words if word not in _BY_NAME]
+        if unknown:
+            allowed = ", ".join(NAMES.values())
+            text = f"there is no state {unknown[0][:50]!r}."
+            raise Refused(400, "invalid_request", text, input="status", allowed=allowed)
+        statuses = tuple(dict.fromkeys(_BY_NAME[word] for word in words))
+    if asked.sort_order not in ("asc", "desc"):
+        raise Refused(
+            400, "invalid_request", "there is no such order.", input="sort_order", allowed="asc, desc"
+        )
+    page = await request.app[STATE].dispatch.store.jobs(
+        statuses, asked.limit, asked.offset, newest_first=asked.sort_order == "desc"
+    )
+    pagination = {
+        "offset": asked.offset,
+        "limit": asked.limit,
+        "total": page.total,
+        "has_more": asked.offset + len(page.jobs) < page.total,
+    }
+    return raw(await asyncio.to_thread(_listed, page.jobs, pagination))
+
+
+def _listed(jobs: Sequence[Job], pagination: dict[str, Any]) -> bytes:
+    return dumps({"jobs": [short(job) for job in jobs], "pagination": pagination})
+
+
+async def get_job(request: web.Request) -> web.Response:
+    """One job with its workflow and outputs."""
+    job = await request.app[STATE].dispatch.store.get(request.match_info["job_id"])
+    if job is None:
+        raise missing(request.match_info["job_id"])
+    return reply(whole(job))
+
+
+async def cancel_job(request: web.Request) -> web.Response:
+    """Cancel a job that waits or runs; one that has ended stays as it is."""
+    job = await request.app[STATE].dispatch.cancel(request.match_info["job_id"])
+    if job is None:
+        raise missing(request.match_info["job_id"])
+    return reply({"id": job.id, "status": NAMES[job.status], "cancelled": job.status is JobStatus.CANCELLED})
+
+
+def missing(id: str) -> Refused:
+    """The answer where there is no such job."""
+    return Refused(404, "unknown_job", "there is no such job.", found=repr(id[:128]))
+
+
+def short(job: Job) -> dict[str, Any]:
+    """A job as a list shows it."""
+    outputs = json.loads(job.outputs) if job.outputs else {}
+    files = list(files_of(outputs))
+    found: dict[str, Any] = {
+        "id": job.id,
+        "status": NAMES[job.status],
+        "priority": plain_number(job.number),
+        "create_time": _ms(job.created),
+        "execution_start_time": _ms(job.started),
+        "execution_end_time": _ms(job.finished),
+        "outputs_count": len(files),
+        "preview_output": _preview(outputs),
+        "attempts": job.attempts,
+    }
+    if job.status is JobStatus.FAILED:
+        problems = problems_of(job)
+        first = problems[0] if problems else {}
+        found["execution_error"] = {
+            "prompt_id": job.id,
+            "node_id": first.get("node") or "",
+            "node_type": first.get("class_type") or "",
+            "exception_message": first.get("message", ""),
+            "exception_type": first.get("code", ""),
+            "traceback": [],
+        }
+        found["problems"] = problems
+    return found
+
+
+def whole(job: Job) -> dict[str, Any]:
+    """A job with all that is known of it."""
+    document = json.loads(job.document)
+    return {
+        **short(job),
+        "outputs": json.loads(job.outputs) if job.outputs else {},
+        "workflow": {"prompt": document.get("prompt", {}), "extra_data": json.loads(job.extra_data)},
+        "targets": list(job.targets),
+        "problems": problems_of(job),
+    }
+
+
+def _preview(outputs: dict[str, Any]) -> dict[str, Any] | None:
+    """The first file that was saved, else the first that was shown."""
+    listed = [
+        {**file, "nodeId": node, "mediaType": kind}
+        for node, shown in outputs.items()
+        for kind, items in shown.items()
+        for file in (items if isinstance(items, list) else ())
+        if isinstance(file, dict) and "filename" in file
+    ]
+    return next((file for file in listed if file.get("type") == "output"), listed[0] if listed else None)
+
+
+def _ms(seconds: float | None) -> int | None:
+    return int(seconds * 1000) if seconds is not None else None
+
+
+ROUTES = (
+    Route("GET", "/jobs", list_jobs, "A page of jobs", query=JobsQuery),
+    Route("GET", "/jobs/{job_id}", get_job, "One job"),
+    Route("POST", "/jobs/{job_id}/cancel", cancel_job, "Cancel a job"),
+)

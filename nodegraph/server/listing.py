@@ -1,0 +1,43 @@
+"""Folders whose listings are remembered for a moment: a burst of requests walks a folder once."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nodegraph.folders import Folders, default_folders
+from nodegraph.server.config import ServerConfig
+
+SECONDS = 1.0
+"""How old a listing may be; a file that is asked for by name is looked up in any case."""
+
+
+@dataclass(frozen=True)
+class ListedFolders(Folders):
+    """Folders that list each kind at most once in SECONDS."""
+
+    _known: dict[str, tuple[float, list[str]]] = field(default_factory=dict, compare=False, repr=False)
+
+    def list(self, kind: str) -> list[str]:
+        """Names of the files of a kind, sorted; not to be changed."""
+        known = self._known.get(kind)
+        now = time.monotonic()
+        if known is None or now - known[0] > SECONDS:
+            known = self._known[kind] = (now, super().list(kind))
+        return known[1]
+
+    def forget(self, kind: str) -> None:
+        """List a kind anew the next time: it was changed here."""
+        self._known.pop(kind, None)
+
+
+def server_folders(config: ServerConfig, pack_roots: tuple[Path, ...] = ()) -> ListedFolders:
+    """The folders of a server: those that its workers have too."""
+    found = default_folders(
+        config.models_dirs,
+        input=config.input_dir or config.data_dir / "input",
+        output=config.output_dir or config.data_dir / "output",
+        pack_roots=pack_roots,
+    )
+    return ListedFolders(found.models, found.input, found.output, (config.data_dir / "temp").absolute())

@@ -1,0 +1,143 @@
+"""GET /openapi.json and a page that shows it: both from the routes and the shapes that check requests."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from aiohttp import web
+
+from nodegraph import __version__
+from nodegraph.server.answers import dumps, raw
+from nodegraph.server.routing import Route
+from nodegraph.server.shapes import schema
+
+_ERROR = {
+    "type": "object",
+    "required": ["error", "node_errors"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "properties": {
+                "type": {"type": "string"},
+                "message": {"type": "string"},
+                "details": {"type": "string"},
+                "extra_info": {"type": "object"},
+            },
+        },
+        "node_errors": {"type": "object"},
+        "problems": {"type": "array", "items": {"type": "object"}},
+    },
+}
+
+
+def routes(served: Sequence[Route]) -> tuple[Route, ...]:
+    """The routes that describe the others."""
+    own = (
+        Route(
+            "GET",
+            "/openapi.json",
+            _serving(lambda: raw(dumps(document([*served, *own])))),
+            "This description",
+        ),
+        Route(
+            "GET", "/docs", _serving(lambda: _page([*served, *own])), "The routes, to read", gives="text/html"
+        ),
+        Route("GET", "/", _serving(lambda: _page([*served, *own])), "The routes, to read", gives="text/html"),
+    )
+    return own
+
+
+def _serving(answer: Callable[[], web.Response]) -> Callable[[web.Request], Any]:
+    async def serve(request: web.Request) -> web.Response:
+        return answer()
+
+    return serve
+
+
+def document(served: Sequence[Route]) -> dict[str, Any]:
+    """The routes in OpenAPI 3.1."""
+    paths: dict[str, dict[str, Any]] = {}
+    for route in served:
+        if route.gives != "websocket":
+            paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "nodegraph", "version": __version__, "license": {"name": "Apache-2.0"}},
+        "paths": paths,
+        "components": {
+            "schemas": {"Error": _ERROR},
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{}, {"token": []}],
+    }
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    parameters: list[dict[str, Any]] = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"\{(\w+)\}", route.path)
+    ]
+    if route.query is not None:
+        described = schema(route.query)
+        parameters += [
+            {"name": name, "in": "query", "required": name in described.get("required", ()), "schema": item}
+            for name, item in described["properties"].items()
+        ]
+    content: dict[str, Any] = {route.gives: {"schema": {}}}
+    found: dict[str, Any] = {
+        "summary": route.summary,
+        "parameters": parameters,
+        "responses": {
+            "200": {"description": "Done", "content": content},
+            "default": {
+                "description": "Refused",
+                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+            },
+        },
+    }
+    if route.body is not None:
+        shape: dict[str, Any] = {}
+        if route.body is dict:
+            shape = {"type": "object"}
+        elif route.body is not object:
+            shape = schema(route.body)
+        found["requestBody"] = {"content": {"application/json": {"schema": shape}}}
+    elif route.upload:
+        kind = "multipart/form-data" if "/upload/" in route.path else "application/octet-stream"
+        found["requestBody"] = {"content": {kind: {"schema": {}}}}
+    return found
+
+
+_STYLE = "body{font:16px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem}td{padding:.2rem .8rem .2rem 0}"
+
+
+def _page(served: Sequence[Route]) -> web.Response:
+    rows = "".join(
+        f"<tr><td>{route.method}</td><td><code>{html.escape(route.path)}</code></td>"
+        f"<td>{html.escape(route.summary)}</td></tr>"
+        for route in served
+    )
+    text = (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f"<title>nodegraph</title><style>{_STYLE}</style><h1>nodegraph {html.escape(__version__)}</h1>"
+        '<p>Every route is served under <code>/api</code> too. <a href="/openapi.json">openapi.json</a> describes '
+        f"their bodies and answers.</p><table>{rows}</table></html>"
+    )
+    return web.Response(
+        text=text,
+        content_type="text/html",
+        headers={
+            "Content-Security-Policy": f"default-src 'none'; style-src '{_style_hash()}'; frame-ancestors 'none'"
+        },
+    )
+
+
+def _style_hash() -> str:
+    """The page's one style, by its hash: no other is applied, whatever gets into the page."""
+    import base64
+    import hashlib
+
+    return "sha256-" + base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()

@@ -1,0 +1,258 @@
+"""POST /run: a workflow in, what it made out; several at once with a sweep; POST /plan: what a run would do."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import itertools
+import json
+import mimetypes
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
+from urllib.parse import urlencode
+
+from aiohttp import web
+
+from nodegraph.errors import Problem, ValidationError
+from nodegraph.jobs import Job, JobStatus
+from nodegraph.server.answers import Refused, dumps, error_data, read_json, reply
+from nodegraph.server.comfy import listener_id
+from nodegraph.server.files import address
+from nodegraph.server.hub import Payload
+from nodegraph.server.jobs import NAMES
+from nodegraph.server.prompts import Accepted, BadPrompt, PromptBody, accept, files_of, problems_of
+from nodegraph.server.routing import Route, query_of
+from nodegraph.server.shapes import checked
+from nodegraph.server.state import STATE, State
+from nodegraph.sockets import Range
+
+MOST_RUNS = 1000
+"""Jobs of one sweep."""
+_MOST_INLINE = 64 * 2**20
+_FINAL_STATUS = {JobStatus.FINISHED: 200, JobStatus.FAILED: 422, JobStatus.CANCELLED: 409}
+
+
+@dataclass(frozen=True, slots=True)
+class RunQuery:
+    """How long to wait, and how files are answered."""
+
+    wait: Annotated[float, Range(0, 86_400)] = 600.0
+    """Seconds; a run that takes longer is answered with 202 and goes on."""
+    outputs: Literal["links", "inline"] = "links"
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What a body of /run may have beside those of /prompt."""
+
+    parameters: dict[str, Any] | None = None
+    """Values of the workflow's declared parameters."""
+    sweep: dict[str, Any] | None = None
+    """Lists of values by parameter: a job for each combination."""
+    sweep_mode: Literal["product", "zip"] = "product"
+    """Every combination, or the first values together, then the second..."""
+
+
+async def post_run(request: web.Request) -> web.StreamResponse:
+    """Run a workflow and answer with what it made; with `Accept: text/event-stream`, with what happens meanwhile too."""
+    data = await read_json(request, request.app[STATE].config.limits.body)
+    return await answer(request, data)
+
+
+async def answer(request: web.Request, data: Any) -> web.StreamResponse:
+    """The answer to a run of the document `data`, the body of a POST /run."""
+    state = request.app[STATE]
+    asked = query_of(request, RunQuery)
+    options = checked(RunOptions, data)
+    documents = variants(data, options)
+    events = "text/event-stream" in request.headers.get("Accept", "")
+    key = request.headers.get("Idempotency-Key")
+    if len(documents) > 1 and (events or key is not None):
+        raise Refused(400, "invalid_request", "a sweep has neither an event stream nor an Idempotency-Key.")
+    try:
+        accepted = [await accept(state, document, idempotency_key=key) for document in documents]
+    except BadPrompt as error:
+        return reply(error_data(error.problems, error.node_errors), 400)
+    if events:
+        return await _streamed(request, state, accepted[0])
+    jobs = await state.dispatch.submit(*(item.request for item in accepted))
+    ended = await state.dispatch.wait([job.id for job in jobs], asked.wait)
+    results = [await asyncio.to_thread(result, state, job, asked.outputs) for job in ended]
+    if len(documents) == 1:
+        return reply({**results[0], "node_errors": accepted[0].node_errors}, _status(ended[0]))
+    done = all(job.status.final for job in ended)
+    return reply({"runs": results}, 200 if done else 202)
+
+
+def _status(job: Job) -> int:
+    return _FINAL_STATUS.get(job.status, 202)
+
+
+def variants(data: Any, options: RunOptions) -> list[dict[str, Any]]:
+    """The documents of a run: one, or one for each combination of a sweep, with the parameters set."""
+    from nodegraph.workflow import Workflow
+
+    known = ("parameters", "sweep", "sweep_mode")
+    given = options.parameters or {}
+    # A document of nodegraph's declares its parameters under the same name; values never are such declarations.
+    declares = "nodegraph" in data and not all(_is_value(value) for value in given.values())
+    body = {
+        name: value
+        for name, value in data.items()
+        if name not in known or (name == "parameters" and declares)
+    }
+    values = {} if declares else given
+    if not values and options.sweep is None:
+        return [body]
+    envelope = {
+        name: data[name] for name in PromptBody.__dataclass_fields__ if name in data and name != "prompt"
+    }
+    workflow = Workflow.from_data(body, name="the workflow")
+    made = []
+    for chosen in combinations(options):
+        changed = workflow.with_values({**values, **chosen}) if values or chosen else workflow
+        made.append({**changed.document(), **envelope})
+    if len(made) > 1 and "prompt_id" in envelope:
+        raise Refused(
+            400, "invalid_request", "the jobs of a sweep cannot share one prompt_id.", input="prompt_id"
+        )
+    return made
+
+
+def _is_value(value: Any) -> bool:
+    return not (isinstance(value, dict) and "node" in value) and not (
+        isinstance(value, list) and any(isinstance(item, dict) for item in value)
+    )
+
+
+def combinations(options: RunOptions) -> list[dict[str, Any]]:
+    """The values of each job of a sweep. Raises ValidationError for lists that do not go together, or too many jobs."""
+    if options.sweep is None:
+        return [{}]
+    lists = {name: item if isinstance(item, list) else [item] for name, item in options.sweep.items()}
+    problems = [
+        Problem("invalid_request", f"the sweep gives no value for {name!r}.", input="sweep")
+        for name, items in lists.items()
+        if not items
+    ]
+    if options.sweep_mode == "zip" and len({len(items) for items in lists.values()}) > 1:
+        found = ", ".join(f"{name}: {len(items)}" for name, items in lists.items())
+        problems.append(
+            Problem(
+                "invalid_request", "lists that are zipped must be of one length.", input="sweep", found=found
+            )
+        )
+    if problems:
+        raise ValidationError(problems)
+    count = 1
+    for items in lists.values():
+        count = len(items) if options.sweep_mode == "zip" else count * len(items)
+    if count > MOST_RUNS:
+        text = f"the sweep has more than {MOST_RUNS} jobs."
+        raise ValidationError(Problem("invalid_request", text, input="sweep", found=str(count)))
+    rows = (
+        zip(*lists.values(), strict=True)
+        if options.sweep_mode == "zip"
+        else itertools.product(*lists.values())
+    )
+    return [dict(zip(lists, row, strict=True)) for row in rows]
+
+
+def result(state: State, job: Job, form: str) -> dict[str, Any]:
+    """What became of a job: status, what its nodes showed, and its files as links or whole."""
+    outputs = json.loads(job.outputs) if job.outputs else {}
+    spent = job.finished - job.started if job.finished is not None and job.started is not None else None
+    found = {
+        "id": job.id,
+        "status": NAMES[job.status],
+        "seconds": round(spent, 3) if spent is not None else None,
+        "outputs": outputs,
+        "files": _files(state, outputs, form),
+        "problems": problems_of(job),
+        "job": f"/jobs/{job.id}",
+    }
+    return found
+
+
+def _files(state: State, outputs: Mapping[str, Any], form: str) -> list[dict[str, Any]]:
+    found = []
+    left = _MOST_INLINE
+    for file in files_of(outputs):
+        place = {name: file.get(name, "") for name in ("filename", "subfolder", "type")}
+        kind = mimetypes.guess_type(place["filename"])[0] or "application/octet-stream"
+        item = {**place, "mime": kind, "url": f"/view?{urlencode(place)}"}
+        if form == "inline":
+            try:
+                path = address(state, place["type"], place["subfolder"], place["filename"])
+                size = path.stat().st_size
+                if size <= left:
+                    left -= size
+                    item["data"] = base64.b64encode(path.read_bytes()).decode()
+            except Refused:
+                # Removed since; the link says so to whoever follows it.
+                item["data"] = None
+        found.append(item)
+    return found
+
+
+async def _streamed(request: web.Request, state: State, accepted: Accepted) -> web.StreamResponse:
+    """Server-sent events: the messages that a websocket would get, then `result`."""
+    chosen = replace(accepted.request, id=accepted.request.id or uuid.uuid4().hex)
+    assert chosen.id is not None
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
+
+    prepared = asyncio.Event()
+
+    async def transmit(payload: Payload) -> None:
+        await prepared.wait()
+        if isinstance(payload, str):
+            kind = json.loads(payload)["type"]
+            await response.write(f"event: {kind}\ndata: {payload}\n\n".encode())
+
+    def abort() -> None:
+        if request.transport is not None:
+            request.transport.abort()
+
+    async with state.hub.holding(listener_id(chosen.id), transmit, abort) as client:
+        (job,) = await state.dispatch.submit(chosen)
+        await response.prepare(request)
+        prepared.set()
+        waiting = asyncio.ensure_future(state.dispatch.wait([job.id], None))
+        try:
+            while not waiting.done() and not client.dropped:
+                # A line now and then, so that what stands between does not take the silence for the end.
+                await asyncio.wait([waiting], timeout=15)
+                if not waiting.done():
+                    await response.write(b": still running\n\n")
+            if client.dropped:
+                return response
+            await client.flushed()
+            ended = waiting.result()[0]
+        finally:
+            waiting.cancel()
+        found = await asyncio.to_thread(result, state, ended, query_of(request, RunQuery).outputs)
+        await response.write(b"event: result\ndata: " + dumps(found) + b"\n\n")
+    await response.write_eof()
+    return response
+
+
+async def post_plan(request: web.Request) -> web.Response:
+    """What a run would do now: for each node whether its result is held, and why it would run."""
+    state = request.app[STATE]
+    data = await read_json(request, state.config.limits.body)
+    try:
+        accepted = await accept(state, data)
+    except BadPrompt as error:
+        return reply(error_data(error.problems, error.node_errors), 400)
+    found = await state.dispatch.plan(accepted.request.document, accepted.request.targets)
+    return reply({**found, "node_errors": accepted.node_errors})
+
+
+ROUTES = (
+    Route(
+        "POST", "/run", post_run, "Run a workflow and wait for what it makes", query=RunQuery, body=PromptBody
+    ),
+    Route("POST", "/plan", post_plan, "What a run would do now, and why", body=PromptBody),
+)

@@ -1,0 +1,54 @@
+"""What the routes of a running server share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from nodegraph.server.catalogue import Catalogue
+from nodegraph.server.config import ServerConfig
+from nodegraph.server.hub import Hub
+from nodegraph.server.listing import ListedFolders, server_folders
+from nodegraph.server.settings import Settings
+
+if TYPE_CHECKING:
+    from nodegraph.server.dispatch import Dispatch
+
+
+@dataclass
+class State:
+    """The parts of a running server."""
+
+    config: ServerConfig
+    catalogue: Catalogue
+    hub: Hub
+    settings: Settings
+    dispatch: Dispatch
+    """The job store, the workers, and the messages of what runs."""
+    started: float = field(default_factory=time.time)
+    _folders: tuple[tuple[Path, ...], ListedFolders] | None = None
+
+    @property
+    def folders(self) -> ListedFolders:
+        """The folders as the packs that are known now make them."""
+        roots = self.catalogue.model_roots
+        if self._folders is None or self._folders[0] != roots:
+            self._folders = (roots, server_folders(self.config, roots))
+        return self._folders[1]
+
+    @property
+    def features(self) -> Mapping[str, object]:
+        """What the server can do, as clients ask for it."""
+        return {
+            "supports_preview_metadata": True,
+            "supports_progress_deltas": True,
+            "max_upload_size": self.config.limits.upload,
+        }
+
+
+STATE: web.AppKey[State] = web.AppKey("state", State)
