@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import logging
 import time
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -21,6 +22,7 @@ from nodegraph.server.metrics import Figure, worker_figures
 if TYPE_CHECKING:
     from nodegraph.worker.supervisor import Supervisor
 
+LOG = logging.getLogger("nodegraph.server")
 STATUS_INTERVAL = 0.1
 """Seconds between two `status` messages to every client."""
 START_DELAY = 0.2
@@ -39,7 +41,6 @@ class Dispatch:
         self._hub = hub
         self._store: JobStore | None = None
         self._supervisor: Supervisor | None = None
-        self._supervised = asyncio.Event()
         self._starting: asyncio.Task[None] | None = None
         self.streams: dict[str, Stream] = {}
         """Messages of the jobs that run, by the job's id."""
@@ -64,6 +65,7 @@ class Dispatch:
         await self._store.recover()
         self.left = await self.remaining()
         self._starting = asyncio.create_task(self._start_workers())
+        self._starting.add_done_callback(_told)
         self.background(self._tell_status())
 
     async def _start_workers(self) -> None:
@@ -75,10 +77,11 @@ class Dispatch:
             config, server_folders(config), self, self._catalogue, self._hub
         )
         await self._supervisor.start()
-        self._supervised.set()
 
     async def _supervisor_up(self) -> Supervisor:
-        await self._supervised.wait()
+        assert self._starting is not None
+        # Shielded: one who gives up waiting must not stop the start. An error of the start is told to all who need the workers.
+        await asyncio.shield(self._starting)
         assert self._supervisor is not None
         return self._supervisor
 
@@ -233,3 +236,8 @@ class Dispatch:
                 self._hub.broadcast(status_text(told), slot="status")
             await self.store.changed.wait(seen)
             await asyncio.sleep(max(STATUS_INTERVAL, self._hub.count / CLIENTS_A_SECOND))
+
+
+def _told(starting: asyncio.Task[None]) -> None:
+    if not starting.cancelled() and (error := starting.exception()) is not None:
+        LOG.error("the workers cannot be started", exc_info=error)

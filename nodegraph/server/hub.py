@@ -14,6 +14,8 @@ from aiohttp import web
 from nodegraph.server.config import Limits
 
 Payload = str | bytes
+GOODBYE = 2.0
+"""Seconds that a client has to answer a closing handshake."""
 
 
 class _Waiting:
@@ -162,7 +164,7 @@ class Hub:
         receive: Callable[[Client, Mapping[str, Any]], None],
     ) -> web.WebSocketResponse:
         """Hold a websocket to its end. `greet` is called once it is open, `receive` with each JSON object that comes."""
-        socket = web.WebSocketResponse(heartbeat=30, max_msg_size=2**20, compress=False)
+        socket = web.WebSocketResponse(timeout=GOODBYE, heartbeat=30, max_msg_size=2**20, compress=False)
         await socket.prepare(request)
 
         async def transmit(payload: Payload) -> None:
