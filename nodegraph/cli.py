@@ -1,6 +1,6 @@
 """The command line: run, validate, plan, nodes, convert, models, serve.
 
-Exit codes: 0, 1 where a run failed, 2 for wrong input, 130 where it was interrupted.
+Exit codes: 0, 1 where a run or its server failed, 2 for wrong input, 130 where it was interrupted.
 """
 
 from __future__ import annotations
@@ -15,15 +15,18 @@ from contextlib import contextmanager
 from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from nodegraph.errors import Cancelled, NodegraphError, Problem, RunError, ValidationError
+from nodegraph.errors import Cancelled, NodegraphError, Problem, RunError, ServerError, ValidationError
 from nodegraph.workflow import Workflow
 
 if TYPE_CHECKING:
+    from nodegraph.client import Client
+    from nodegraph.node import NodeSpec
     from nodegraph.registry import Registry
+    from nodegraph.result import Result
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 _PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
@@ -74,6 +77,15 @@ DeviceBudget = Annotated[
     ),
 ]
 Format = Annotated[Dtype, typer.Option("--dtype", help="Number format of the networks.")]
+Server = Annotated[
+    str | None,
+    typer.Option(
+        "--server", metavar="URL", help="Run it on this server; files come to the output folder here."
+    ),
+]
+TokenFile = Annotated[
+    Path | None, typer.Option("--token-file", metavar="FILE", help="File with the token of that server.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the traceback where a node fails.")]
 _WITH_VALUE = (
@@ -85,6 +97,8 @@ _WITH_VALUE = (
     "--device",
     "--device-budget",
     "--dtype",
+    "--server",
+    "--token-file",
 )
 _TAKEN = frozenset({*_WITH_VALUE, "--json", "--verbose", "--help"})
 
@@ -192,18 +206,65 @@ def _preload(words: Sequence[str], registry: Registry | None) -> tuple[Path | No
     if name is None:
         return None, None
     try:
-        return Path(name), _load(Path(name), registry, _models_dirs(words))
-    except ValidationError:
+        servers = _values(words, "--server")
+        found: Any = registry
+        if servers:
+            tokens = _values(words, "--token-file")
+            found = _types_there(servers[-1], Path(tokens[-1]) if tokens else None)
+        return Path(name), _load(Path(name), found, [Path(item) for item in _values(words, "--models-dir")])
+    except (ValidationError, ServerError):
         if {"--help", "-h"} & set(words):
             return None, None
         raise
 
 
-def _models_dirs(words: Sequence[str]) -> list[Path]:
-    """The folders that `--models-dir` names, before the command line is parsed."""
-    option = "--models-dir"
+def _values(words: Sequence[str], option: str) -> list[str]:
+    """The values of an option, before the command line is parsed."""
     found = [word.removeprefix(f"{option}=") for word in words if word.startswith(f"{option}=")]
-    return [Path(item) for item in (*found, *(after for word, after in pairwise(words) if word == option))]
+    return [*found, *(after for word, after in pairwise(words) if word == option)]
+
+
+def _client(server: str, token_file: Path | None) -> Client:
+    from nodegraph.client.synchronous import Client
+    from nodegraph.server.config import read_token
+
+    return Client(server, token=read_token(token_file) if token_file is not None else None)
+
+
+def _types_there(server: str, token_file: Path | None) -> Mapping[str, NodeSpec]:
+    """The node types of a server, asked for when one is looked up: most workflows are read without."""
+    from nodegraph.registry import LateRegistry
+
+    def load() -> Mapping[str, NodeSpec]:
+        from nodegraph.client.command import registry_of
+
+        with _client(server, token_file) as client:
+            return dict(registry_of(client))
+
+    return LateRegistry(load)
+
+
+def _only_here(
+    models_dir: Sequence[Path] | None, device: str, device_budget: str | None, dtype: Dtype
+) -> None:
+    """Raises ValidationError for options that a server decides for itself."""
+    given = {
+        "--models-dir": bool(models_dir),
+        "--device": device != "auto",
+        "--device-budget": device_budget is not None,
+        "--dtype": dtype is not Dtype.auto,
+    }
+    problems = [
+        Problem(
+            "not_with_server",
+            f"{name} does not go with --server.",
+            hint="It is set where the server is started.",
+        )
+        for name, there in given.items()
+        if there
+    ]
+    if problems:
+        raise ValidationError(problems)
 
 
 def run(
@@ -217,6 +278,8 @@ def run(
     device: Device = "auto",
     device_budget: DeviceBudget = None,
     dtype: Format = Dtype.auto,
+    server: Server = None,
+    token_file: TokenFile = None,
     json: Json = False,
     verbose: Verbose = False,
     parameters: Mapping[str, str] | None = None,
@@ -229,9 +292,25 @@ def run(
     from nodegraph.api import Settings
     from nodegraph.arguments import bytes_of, with_words
     from nodegraph.context import CancelToken
-    from nodegraph.report import Bars, print_json, result_data, show_problems, show_result
+    from nodegraph.report import Bars, show_problems
     from nodegraph.session import make_output_folder
 
+    if server is None and token_file is not None:
+        raise typer.BadParameter("--token-file goes with --server only.")
+    if server is not None:
+        with _reported(json):
+            from nodegraph.client.command import RemoteRun, registry_of
+
+            _only_here(models_dir, device, device_budget, dtype)
+            with _client(server, token_file) as client:
+                loaded = workflow if workflow is not None else _load(file, registry_of(client))
+                there = RemoteRun(client, loaded, parameters or {}, set_ or (), input_dir, output_dir)
+                if not json:
+                    show_problems(there.workflow.problems)
+                token = CancelToken()
+                with Bars(there.titles) as bars, _interruptible(token):
+                    result = there.run(_ids(targets), bars.note, token)
+        _ended(result, (), json=json, verbose=verbose)
     with _reported(json):
         loaded = workflow if workflow is not None else _load(file, ctx.obj, models_dir)
         budget = bytes_of(device_budget)
@@ -247,10 +326,17 @@ def run(
         token = CancelToken()
         with Bars(report.graph) as bars, _interruptible(token):
             result = session.run(report.graph, on_event=bars.note, cancel=token)
-        if json:
-            print_json(result_data(result, report.warnings))
-        else:
-            show_result(result, verbose=verbose)
+    _ended(result, report.warnings, json=json, verbose=verbose)
+
+
+def _ended(result: Result, warnings: Sequence[Problem], *, json: bool, verbose: bool) -> NoReturn:
+    """Show what a run gave, and leave with its exit code."""
+    from nodegraph.report import print_json, result_data, show_result
+
+    if json:
+        print_json(result_data(result, warnings))
+    else:
+        show_result(result, verbose=verbose)
     codes = {"success": OK, "failed": FAILED, "cancelled": INTERRUPTED}
     raise typer.Exit(codes[result.status])
 
@@ -460,7 +546,7 @@ def _reported(json: bool = False) -> Iterator[None]:
             print_json({"status": "invalid", "problems": [problem_data(item) for item in error.problems]})
         else:
             show_problems(error.problems)
-        sys.exit(FAILED if isinstance(error, RunError) else BAD_INPUT)
+        sys.exit(FAILED if isinstance(error, (RunError, ServerError)) else BAD_INPUT)
     except Cancelled:
         sys.exit(INTERRUPTED)
     except KeyboardInterrupt:

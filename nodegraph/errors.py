@@ -70,6 +70,17 @@ class RunError(NodegraphError):
     """A node failed while the graph ran; the cause is chained where there is one."""
 
 
+class ServerError(NodegraphError):
+    """A server cannot be reached, or did not do what it was asked.
+
+    `status` is the HTTP status that it answered with, None where it did not answer.
+    """
+
+    def __init__(self, problems: Problem | Iterable[Problem], status: int | None = None) -> None:
+        super().__init__(problems)
+        self.status = status
+
+
 class NodeError(Exception):
     """Raised by a node for bad input or a condition that the person can mend.
 

@@ -132,9 +132,13 @@ class _Speed(ProgressColumn):
 class Bars:
     """Progress bars on a terminal: all nodes, and the steps of those that report any. Quiet elsewhere."""
 
-    def __init__(self, graph: Graph, console: Console | None = None) -> None:
+    def __init__(self, graph: Graph | Mapping[str, str], console: Console | None = None) -> None:
+        """`graph` is what is run, or the titles of its nodes by id."""
         console = console if console is not None else stderr()
-        self._titles: Mapping[str, str] = {node.id: printable(node.title) for node in graph.nodes.values()}
+        titles = (
+            graph if isinstance(graph, Mapping) else {node.id: node.title for node in graph.nodes.values()}
+        )
+        self._titles: Mapping[str, str] = {id: printable(title) for id, title in titles.items()}
         self._progress = Progress(
             TextColumn("{task.description}", table_column=None),
             BarColumn(),

@@ -1,0 +1,339 @@
+"""AsyncClient: a nodegraph server from a program with an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+import uuid
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+
+from nodegraph.client.connection import Connection, file_name, segment, staged
+from nodegraph.client.records import JobState, RemoteFile, RunRecorder, node_problems
+from nodegraph.client.saving import folder_of, keep
+from nodegraph.client.told import FEATURES, Told
+from nodegraph.context import CancelToken
+from nodegraph.errors import ServerError, ValidationError
+from nodegraph.events import Event
+from nodegraph.node import SavedFile
+from nodegraph.result import Result
+from nodegraph.workflow import Workflow
+
+OnEvent = Callable[[Event], None]
+_FIRST_SILENCE, _LONGEST_SILENCE = 0.25, 5.0
+"""Seconds without a message after which the job is looked at; each time twice as long."""
+_SAVED = ("output", "temp")
+
+
+class AsyncClient:
+    """A nodegraph server. Made and used in one event loop; an async context manager.
+
+    `server` is its address (`http://` where no scheme is given, a path where it stands behind another server), `token`
+    what it asks for, and `patience` the seconds for which a job is followed though the server cannot be reached: jobs
+    outlive it. Every method raises ServerError where the server cannot be reached or refuses, and ValidationError
+    where it says that the request is wrong.
+    """
+
+    def __init__(self, server: str, *, token: str | None = None, patience: float = 60.0) -> None:
+        self.id = uuid.uuid4().hex
+        """What the client calls itself; the server tells it of the jobs that were posted under this id."""
+        self.patience = patience
+        self._connection = Connection(server, token)
+
+    @property
+    def server(self) -> str:
+        """The address."""
+        return self._connection.server
+
+    async def submit(
+        self,
+        workflow: Workflow,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        targets: Sequence[str] | None = None,
+        front: bool = False,
+        timeout: float | None = None,
+        idempotency_key: str | None = None,
+        partial: bool = False,
+    ) -> str:
+        """Queue a run, and give the job's id once it is on the server's disk.
+
+        `timeout` is how many seconds it may run. A workflow of which some outputs are wrong is refused with
+        ValidationError, unless `partial` has the others run.
+        """
+        changed = workflow.with_values(parameters) if parameters else workflow
+        body: dict[str, Any] = {**changed.document(), "client_id": self.id, "front": front}
+        if targets is not None:
+            body["partial_execution_targets"] = list(targets)
+        if timeout is not None:
+            body["timeout"] = timeout
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key is not None else {}
+        found = await self._connection.json("POST", "/prompt", json=body, headers=headers)
+        job = str(found["prompt_id"])
+        if found.get("node_errors") and not partial:
+            await self.cancel(job)
+            raise ValidationError(node_problems(found["node_errors"]))
+        return job
+
+    async def job(self, id: str) -> JobState:
+        """A job as it is now."""
+        return JobState.of(await self._connection.json("GET", f"/jobs/{segment(id)}"))
+
+    async def cancel(self, id: str) -> JobState:
+        """Cancel a job that waits or runs, and give it as it is then; one that has ended stays as it is."""
+        await self._connection.json("POST", f"/jobs/{segment(id)}/cancel")
+        return await self.job(id)
+
+    async def wait(self, id: str, timeout: float | None = None) -> JobState:
+        """The job once it has ended. Raises TimeoutError after `timeout` seconds; the job goes on."""
+        async with asyncio.timeout(timeout), aclosing(self.events(id)) as events:
+            async for _ in events:
+                pass
+        return await self.job(id)
+
+    def events(self, id: str, cancel: CancelToken | None = None) -> AsyncGenerator[Event, None]:
+        """What happens in a job, as a local run tells it, up to RunFinished; held results are named by RunStarted alone.
+
+        Of a job that this client did not submit only its end is told. The `preview` of a NodeProgress is an encoded
+        picture. `cancel` cancels the job; closing the generator leaves it alone.
+        """
+
+        async def known() -> str:
+            return id
+
+        return self._follow(known, cancel)
+
+    async def run(
+        self,
+        workflow: Workflow,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        targets: Sequence[str] | None = None,
+        output_dir: str | os.PathLike[str] | None = None,
+        on_event: OnEvent | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Result:
+        """Run to the end and give the result, whatever its status.
+
+        The files are downloaded into `output_dir`; without one `Result.ui` has them as the server addresses them.
+        `Result.outputs` is empty: values stay on the server.
+        """
+        recorder = RunRecorder()
+        result = None
+        async with aclosing(self.following(workflow, parameters, targets, cancel)) as events:
+            async for event in events:
+                result = recorder.note(event) or result
+                if on_event is not None:
+                    on_event(event)
+        assert result is not None
+        return await self.fetched(result, output_dir)
+
+    def following(
+        self,
+        workflow: Workflow,
+        parameters: Mapping[str, Any] | None = None,
+        targets: Sequence[str] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> AsyncGenerator[Event, None]:
+        """Submit a run and give its events, from the first one on; see `events`."""
+
+        async def begin() -> str:
+            return await self.submit(workflow, parameters, targets=targets)
+
+        return self._follow(begin, cancel)
+
+    async def fetched(self, result: Result, output_dir: str | os.PathLike[str] | None) -> Result:
+        """The result with its files downloaded into a folder; the same where that is None."""
+        if output_dir is None:
+            return result
+
+        async def saved(item: Any) -> Any:
+            file = RemoteFile.of(item)
+            if file is None or file.type not in _SAVED:
+                return item
+            path = await self.download(file, output_dir)
+            return SavedFile(path.name, file.subfolder, file.type, path, path.stat().st_size)
+
+        ui = {
+            node: {name: tuple([await saved(item) for item in items]) for name, items in shown.items()}
+            for node, shown in result.ui.items()
+        }
+        return replace(result, ui=ui)
+
+    async def upload(
+        self, path: str | os.PathLike[str], *, subfolder: str = "", overwrite: bool = False
+    ) -> str:
+        """Put a file into the server's input folder, and give the name under which nodes find it.
+
+        Where another file has its name it gets a new one, unless `overwrite`. Raises OSError where it cannot be read.
+        """
+        with open(path, "rb") as file:
+            form = aiohttp.FormData(quote_fields=False)
+            form.add_field("subfolder", subfolder)
+            form.add_field("overwrite", "true" if overwrite else "false")
+            form.add_field("image", file, filename=file_name(path))
+            found = await self._connection.json("POST", "/upload/image", data=form)
+        return "/".join(part for part in (found["subfolder"], found["name"]) if part)
+
+    async def download(self, file: RemoteFile, folder: str | os.PathLike[str]) -> Path:
+        """Write a file into a folder, under its sub-folder and name; where another file has that, as `name (1).ext`.
+
+        Raises OSError where it cannot be written.
+        """
+        place, name = folder_of(Path(folder).absolute(), file)
+        part = staged(place)
+        query = {"filename": file.filename, "subfolder": file.subfolder, "type": file.type}
+        try:
+            await self._connection.save("/view", query, part)
+            return await asyncio.to_thread(keep, part, place, name)
+        finally:
+            part.unlink(missing_ok=True)
+
+    async def plan(
+        self,
+        workflow: Workflow,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        targets: Sequence[str] | None = None,
+    ) -> dict[str, Any]:
+        """What a run would do now: for each node whether its result is held, and why it would run."""
+        changed = workflow.with_values(parameters) if parameters else workflow
+        body = changed.document()
+        if targets is not None:
+            body["partial_execution_targets"] = list(targets)
+        found: dict[str, Any] = await self._connection.json("POST", "/plan", json=body)
+        return found
+
+    async def object_info(self) -> dict[str, Any]:
+        """The node types of the server, as ComfyUI describes them."""
+        found: dict[str, Any] = await self._connection.json("GET", "/object_info")
+        return found
+
+    async def workflows(self) -> list[str]:
+        """Names of the saved workflows."""
+        found: list[str] = (await self._connection.json("GET", "/workflows"))["workflows"]
+        return found
+
+    async def workflow(self, name: str) -> Workflow:
+        """A saved workflow."""
+        return Workflow.from_data(
+            await self._connection.json("GET", f"/workflows/{segment(name)}"), name=name
+        )
+
+    async def save_workflow(self, name: str, workflow: Workflow) -> None:
+        """Save a workflow; one of that name is replaced."""
+        await self._connection.json("PUT", f"/workflows/{segment(name)}", json=workflow.document())
+
+    async def delete_workflow(self, name: str) -> None:
+        """Remove a saved workflow."""
+        await self._connection.bytes("DELETE", f"/workflows/{segment(name)}")
+
+    async def schema(self, name: str) -> dict[str, Any]:
+        """JSON Schema of the parameters of a saved workflow."""
+        found: dict[str, Any] = await self._connection.json("GET", f"/workflows/{segment(name)}/schema")
+        return found
+
+    async def submit_saved(self, name: str, parameters: Mapping[str, Any] | None = None) -> str:
+        """Queue a run of a saved workflow, and give the job's id. Only its end is told by `events`."""
+        path = f"/workflows/{segment(name)}/run?wait=0"
+        found = await self._connection.json("POST", path, 202, 409, 422, json=dict(parameters or {}))
+        return str(found["id"])
+
+    async def close(self) -> None:
+        """Let go of the connections; jobs go on."""
+        await self._connection.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _follow(
+        self, begin: Callable[[], Awaitable[str]], cancel: CancelToken | None
+    ) -> AsyncGenerator[Event, None]:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        unsubscribe = (
+            cancel.subscribe(lambda: loop.call_soon_threadsafe(stop.set)) if cancel is not None else None
+        )
+        id: str | None = None
+        told: Told | None = None
+        lost: float | None = None
+        try:
+            while True:
+                try:
+                    async with self._connection.websocket(self.id) as socket:
+                        await socket.send_json(FEATURES)
+                        # Listened first, so that nothing of the job is missed.
+                        id = id if id is not None else await begin()
+                        job = await self.job(id)
+                        told = told if told is not None else Told(job)
+                        lost = None
+                        if not job.ended:
+                            async with aclosing(self._listen(socket, id, told, stop)) as events:
+                                async for event in events:
+                                    yield event
+                        job = await self.job(id)
+                        if job.ended:
+                            break
+                except ServerError as error:
+                    # Not known whether it was taken, or it was refused: nothing to wait for.
+                    if id is None or error.status is not None or stop.is_set():
+                        raise
+                    lost = lost if lost is not None else time.monotonic()
+                    if time.monotonic() - lost > self.patience:
+                        raise
+                await asyncio.sleep(0.5)
+            for event in told.finish(job, await self._held(id) if told.late else ()):
+                yield event
+        finally:
+            if unsubscribe is not None:
+                unsubscribe()
+
+    async def _listen(
+        self, socket: aiohttp.ClientWebSocketResponse, id: str, told: Told, stop: asyncio.Event
+    ) -> AsyncGenerator[Event, None]:
+        """The events that come over a websocket, until the job or the connection ends."""
+        stopping = asyncio.ensure_future(stop.wait())
+        receiving = asyncio.ensure_future(socket.receive())
+        asked = False
+        silence = _FIRST_SILENCE
+        try:
+            while not told.ended:
+                waiting = {receiving} if asked else {receiving, stopping}
+                done, _ = await asyncio.wait(waiting, timeout=silence, return_when=asyncio.FIRST_COMPLETED)
+                if stopping.done() and not asked:
+                    await self.cancel(id)
+                    asked = True
+                if receiving.done():
+                    message = receiving.result()
+                    if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
+                        return
+                    silence = _FIRST_SILENCE
+                    for event in told.take(message.data):
+                        yield event
+                    receiving = asyncio.ensure_future(socket.receive())
+                elif not done:
+                    # Others' jobs are not told of, and one that is cancelled while it waits never speaks.
+                    if (await self.job(id)).ended:
+                        return
+                    silence = min(2 * silence, _LONGEST_SILENCE)
+        finally:
+            stopping.cancel()
+            receiving.cancel()
+
+    async def _held(self, id: str) -> tuple[str, ...]:
+        """The nodes whose results were held when a job that has ended began."""
+        history = await self._connection.json("GET", f"/history/{segment(id)}")
+        messages = history.get(id, {}).get("status", {}).get("messages", ())
+        return next((tuple(data["nodes"]) for kind, data in messages if kind == "execution_cached"), ())

@@ -1,0 +1,269 @@
+"""The client of a server, and `nodegraph run --server`, against a real server with a worker process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nodegraph.client import AsyncClient, Client, JobState, RemoteFile
+from nodegraph.client.saving import folder_of, keep
+from nodegraph.errors import NodegraphError, ServerError, ValidationError
+from nodegraph.events import NodeFailed, NodeFinished, NodeProgress, NodeStarted, RunFinished, RunStarted
+from nodegraph.workflow import Workflow
+from tests.nodegraph.running import n
+from tests.nodegraph.server.serving import ROOT, WORKING, Served, ready, served
+
+SAVING: dict[str, Any] = {"1": n("WorkSteps", steps=3), "2": n("WorkSave", text="saved", name="a.txt")}
+SHOWING: dict[str, Any] = {"1": n("WorkSteps", steps=3), "2": n("ToyShow", item=["1", 0])}
+SLOW: dict[str, Any] = {"1": n("WorkSteps", steps=1200, seconds=0.05), "2": n("ToyShow", item=["1", 0])}
+
+
+def flow(prompt: dict[str, Any], **more: Any) -> Workflow:
+    return Workflow.from_data({"nodegraph": 1, "prompt": prompt, **more})
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Served]:
+    """A server with a worker that is ready."""
+    async with served(tmp_path / "there", **WORKING) as running:
+        await ready(running)
+        yield running
+
+
+async def test_a_run_gives_what_a_local_one_gives(server: Served, tmp_path: Path) -> None:
+    parameters = {"text": {"node": "3", "input": "text"}}
+    prompt = {**SHOWING, "3": n("WorkSave", text="", name="a.txt")}
+    workflow = flow(prompt, parameters=parameters)
+    seen: list[Any] = []
+    async with AsyncClient(server.url) as client:
+        result = await client.run(
+            workflow, {"text": "här"}, output_dir=tmp_path / "here", on_event=seen.append
+        )
+        again = await client.run(workflow, {"text": "här"}, output_dir=tmp_path / "here")
+        elsewhere = await client.run(workflow, {"text": "other"}, output_dir=tmp_path / "here", targets=["3"])
+    assert result.status == "success" and result.seconds > 0
+    (file,) = result.files
+    assert (file.path, file.size) == (tmp_path / "here" / "a.txt", 4)
+    assert file.path.read_text(encoding="utf-8") == "här"
+    assert result.ui["2"] == {"text": ("3",)}
+    assert set(result.ran) == {"1", "2", "3"} and result.cached == ()
+    assert isinstance(seen[0], RunStarted) and set(seen[0].to_run) == {"1", "2", "3"}
+    assert isinstance(seen[-1], RunFinished)
+    assert [item.node for item in seen if isinstance(item, NodeStarted)].count("1") == 1
+    steps = [item for item in seen if isinstance(item, NodeProgress) and item.preview is None]
+    # Steps that follow quickly on one another are told as one.
+    assert (steps[-1].node, steps[-1].value, steps[-1].total) == ("1", 3, 3)
+    pictures = [item.preview for item in seen if isinstance(item, NodeProgress) and item.preview is not None]
+    assert pictures and all(picture.startswith(b"\xff\xd8step") for picture in pictures)
+    assert {item.node for item in seen if isinstance(item, NodeFinished)} == {"1", "2", "3"}
+    # The same file once more is not written twice, another of its name is not written over.
+    assert set(again.cached) == {"2", "3"} and again.ran == ()
+    assert again.files[0].path == file.path
+    assert elsewhere.files[0].path == tmp_path / "here" / "a (1).txt" and "2" not in elsewhere.ui
+    assert file.path.read_text(encoding="utf-8") == "här"
+    assert sorted(path.name for path in (tmp_path / "here").iterdir()) == ["a (1).txt", "a.txt"]
+
+
+async def test_the_steps_one_by_one_from_a_thread(server: Served, tmp_path: Path) -> None:
+    def everything() -> JobState:
+        with Client(server.url) as client:
+            source = tmp_path / "ein Bild.txt"
+            source.write_text("uploaded")
+            assert client.upload(source, subfolder="sub") == "sub/ein Bild.txt"
+            assert client.upload(source, subfolder="sub") == "sub/ein Bild.txt"
+            source.write_text("another")
+            assert client.upload(source, subfolder="sub") == "sub/ein Bild (1).txt"
+            job = client.submit(flow(SAVING))
+            ended = client.wait(job, timeout=60)
+            (path,) = [client.download(file, tmp_path / "got") for file in ended.files]
+            assert path.read_text() == "saved"
+            late = list(client.events(job))
+            assert isinstance(late[0], RunStarted) and isinstance(late[-1], RunFinished)
+            slow = client.submit(flow(SLOW))
+            for event in client.events(slow):
+                if isinstance(event, NodeProgress):
+                    assert client.cancel(slow).id == slow
+                    break
+            assert client.wait(slow, timeout=60).status == "cancelled"
+            with pytest.raises(TimeoutError):
+                other = client.submit(flow(SLOW))
+                client.wait(other, timeout=0.3)
+            client.cancel(other)
+            held = client.plan(flow(SHOWING))
+            assert {row["node"] for row in held["nodes"]} == {"1", "2"}
+            workflow = flow(SHOWING, parameters={"steps": {"node": "1", "input": "steps"}})
+            client.save_workflow("mine", workflow)
+            assert client.workflows() == ["mine"]
+            assert client.workflow("mine").prompt == workflow.prompt
+            assert client.schema("mine")["properties"]["steps"]["type"] == "integer"
+            saved = client.wait(client.submit_saved("mine", {"steps": 2}), timeout=60)
+            client.delete_workflow("mine")
+            assert client.workflows() == []
+            return saved
+
+    saved = await asyncio.to_thread(everything)
+    assert (saved.status, saved.outputs) == ("completed", {"2": {"text": ["2"]}})
+
+
+async def test_what_is_wrong_is_said(server: Served) -> None:
+    async with AsyncClient(server.url) as client:
+        failed = [
+            item
+            async for item in client.following(flow({"1": n("ToyFail"), "2": n("ToyShow", item=["1", 0])}))
+        ]
+        assert [item.node for item in failed if isinstance(item, NodeFailed)] == ["1"]
+        result = await client.run(flow({"1": n("ToyFail"), "2": n("ToyShow", item=["1", 0])}))
+        assert result.status == "failed" and result.problems[0].node == "1"
+        wrong = {"1": n("WorkSteps", steps="many"), "2": n("ToyShow", item=["1", 0])}
+        with pytest.raises(ValidationError) as caught:
+            await client.submit(flow(wrong))
+        (problem,) = caught.value.problems
+        assert (problem.node, problem.input) == ("1", "steps")
+        # A part that is right runs only where that is asked for.
+        half = {**wrong, "3": n("ToyShow", item=1)}
+        with pytest.raises(ValidationError) as caught:
+            await client.submit(flow(half))
+        assert [(item.node, item.input) for item in caught.value.problems] == [("1", "steps")]
+        job = await client.wait(await client.submit(flow(half), partial=True), timeout=60)
+        assert job.status == "completed" and set(job.outputs) == {"3"}
+        with pytest.raises(ServerError) as refused:
+            await client.job("none")
+        assert refused.value.status == 404 and refused.value.problems[0].code == "unknown_job"
+        with pytest.raises(ServerError):
+            await client.download(RemoteFile("none.txt"), server.root)
+        assert not list(server.root.glob(".*.part"))
+
+
+async def test_a_token_is_asked_for_and_shown(tmp_path: Path) -> None:
+    token = "a-token-of-some-length"
+    async with served(tmp_path, token=token) as running:
+        async with AsyncClient(running.url) as client:
+            for refused in (client.workflows(), client.run(flow(SHOWING))):
+                with pytest.raises(ServerError) as caught:
+                    await refused
+                assert (caught.value.status, caught.value.problems[0].code) == (401, "token_needed")
+        async with AsyncClient(running.url + "/", token=token) as client:
+            assert await client.workflows() == []
+            assert (
+                await client.cancel(await client.submit(flow({"2": n("ToyShow", item=1)})))
+            ).status == "cancelled"
+
+
+@pytest.mark.parametrize("address", ["", "ftp://host", "http://", "http://host:99999", "http://host/?a=1"])
+async def test_what_is_no_address(address: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        AsyncClient(address)
+    assert caught.value.problems[0].code == "bad_address"
+
+
+@pytest.mark.parametrize(
+    "name", ["../a.txt", "/a.txt", "a/../../b", ".hidden", "..", "a\\..\\..\\b", "link/a.txt"]
+)
+def test_a_server_cannot_write_outside_the_folder(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "link").symlink_to(tmp_path)
+    for file in (RemoteFile(name), RemoteFile("a.txt", name)):
+        with pytest.raises(NodegraphError):
+            folder_of(root, file)
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["root"]
+
+
+def test_files_of_one_name_are_all_kept(tmp_path: Path) -> None:
+    for count, text in enumerate(["a", "b", "a", "c"]):
+        part = tmp_path / f".{count}"
+        part.write_text(text)
+        keep(part, tmp_path, "x.png")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "x.png": "a",
+        "x (1).png": "b",
+        "x (2).png": "c",
+    }
+
+
+@dataclass
+class Ran:
+    code: int
+    out: str
+    err: str
+
+
+async def start(folder: Path, *words: object) -> asyncio.subprocess.Process:
+    folder.mkdir(exist_ok=True)
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "nodegraph", *map(str, words)),
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def shell(folder: Path, *words: object) -> Ran:
+    process = await start(folder, *words)
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode is not None
+    return Ran(process.returncode, out.decode(), err.decode())
+
+
+def written(folder: Path, prompt: dict[str, Any], **more: Any) -> Path:
+    path = folder / "w.json"
+    path.write_text(json.dumps({"nodegraph": 1, "prompt": prompt, **more}))
+    return path
+
+
+async def test_the_command_line_runs_on_a_server(server: Served, tmp_path: Path) -> None:
+    prompt = {**SHOWING, "3": n("WorkSave", text="", name="a.txt"), "4": n("ToyReadFile", name="mine.txt")}
+    prompt["5"] = n("ToyShow", item=["4", 0])
+    file = written(tmp_path, prompt, parameters={"text": {"node": "3", "input": "text"}})
+    here = tmp_path / "here"
+    (here / "input").mkdir(parents=True)
+    (here / "input" / "mine.txt").write_text("from here")
+    ran = await shell(
+        here,
+        "run",
+        file,
+        "--server",
+        server.url,
+        "--text",
+        "1.0",
+        "--set",
+        "1.steps=2",
+        "--output-dir",
+        "out",
+    )
+    assert (ran.code, ran.out) == (0, f"{here / 'out' / 'a.txt'}\n")
+    assert ran.err == "node 2: 2\nnode 5: from here\n"
+    assert (here / "out" / "a.txt").read_text() == "1.0"
+    as_json = await shell(here, "run", file, f"--server={server.url}", "--json", "--targets", "2")
+    found = json.loads(as_json.out)
+    assert (found["status"], found["outputs"]) == ("success", {"2": {"text": ["3"]}})
+    wrong = await shell(here, "run", file, "--server", server.url, "--set", "1.steps=many", "--device", "cpu")
+    assert wrong.code == 2 and "--device does not go with --server" in wrong.err
+    wrong = await shell(here, "run", file, "--server", server.url, "--set", "1.steps=many")
+    assert wrong.code == 2 and "input steps" in wrong.err and wrong.err.count("error") == 1
+
+
+async def test_the_first_interrupt_cancels_the_job(server: Served, tmp_path: Path) -> None:
+    process = await start(tmp_path, "run", written(tmp_path, SLOW), "--server", server.url)
+    while not (jobs := (await server.get("/jobs?status=in_progress"))["jobs"]):
+        await asyncio.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert await asyncio.wait_for(process.wait(), 30) == 130
+    assert (await server.get(f"/jobs/{jobs[0]['id']}"))["status"] == "cancelled"
+
+
+async def test_a_server_that_is_not_there(tmp_path: Path) -> None:
+    ran = await shell(tmp_path, "run", written(tmp_path, SHOWING), "--server", "http://127.0.0.1:9")
+    assert ran.code == 1 and ran.out == ""
+    assert ran.err.count("\n") == 1
+    assert ran.err.startswith("error: the server http://127.0.0.1:9 cannot be reached: ")
