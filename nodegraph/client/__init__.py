@@ -8,6 +8,17 @@ Needs aiohttp, which `pip install 'nodegraph[server]'` brings; nothing here load
 
 from __future__ import annotations
 
+try:
+    import aiohttp  # noqa: F401  # looked for before the modules that use it
+except ImportError:
+    from nodegraph.errors import Problem, ValidationError
+
+    raise ValidationError(
+        Problem(
+            "not_installed", "the client needs aiohttp.", hint="Install it: pip install 'nodegraph[server]'."
+        )
+    ) from None
+
 from nodegraph.client.asynchronous import AsyncClient
 from nodegraph.client.records import JobState, RemoteFile
 from nodegraph.client.synchronous import Client

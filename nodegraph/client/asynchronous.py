@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import aiohttp
 
-from nodegraph.client.connection import Connection, file_name, segment, staged
+from nodegraph.client.connection import Connection, segment, staged
 from nodegraph.client.records import JobState, RemoteFile, RunRecorder, node_problems
 from nodegraph.client.saving import folder_of, keep
 from nodegraph.client.told import FEATURES, Told
@@ -29,6 +29,8 @@ from nodegraph.workflow import Workflow
 OnEvent = Callable[[Event], None]
 _FIRST_SILENCE, _LONGEST_SILENCE = 0.25, 5.0
 """Seconds without a message after which the job is looked at; each time twice as long."""
+_PASSING = (None, 429, 502, 503, 504)
+"""Statuses of a server that stops, starts or has too much to do, and of what stands before one that is away."""
 _SAVED = ("output", "temp")
 
 
@@ -178,7 +180,7 @@ class AsyncClient:
             form = aiohttp.FormData(quote_fields=False)
             form.add_field("subfolder", subfolder)
             form.add_field("overwrite", "true" if overwrite else "false")
-            form.add_field("image", file, filename=file_name(path))
+            form.add_field("image", file, filename=os.path.basename(path))
             found = await self._connection.json("POST", "/upload/image", data=form)
         return "/".join(part for part in (found["subfolder"], found["name"]) if part)
 
@@ -272,8 +274,7 @@ class AsyncClient:
         try:
             while True:
                 try:
-                    async with self._connection.websocket(self.id) as socket:
-                        await socket.send_json(FEATURES)
+                    async with self._connection.websocket(self.id, FEATURES) as socket:
                         # Listened first, so that nothing of the job is missed.
                         id = id if id is not None else await begin()
                         job = await self.job(id)
@@ -288,7 +289,7 @@ class AsyncClient:
                             break
                 except ServerError as error:
                     # Not known whether it was taken, or it was refused: nothing to wait for.
-                    if id is None or error.status is not None or stop.is_set():
+                    if id is None or error.status not in _PASSING or stop.is_set():
                         raise
                     lost = lost if lost is not None else time.monotonic()
                     if time.monotonic() - lost > self.patience:

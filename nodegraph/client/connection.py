@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -11,16 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-try:
-    import aiohttp
-except ImportError:
-    from nodegraph.errors import Problem, ValidationError
-
-    raise ValidationError(
-        Problem(
-            "not_installed", "the client needs aiohttp.", hint="Install it: pip install 'nodegraph[server]'."
-        )
-    ) from None
+import aiohttp
 from yarl import URL
 
 from nodegraph.client.records import refusal
@@ -90,8 +80,10 @@ class Connection:
             raise self._lost(error) from error
 
     @asynccontextmanager
-    async def websocket(self, client: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-        """A websocket of a client. Raises ServerError where none can be opened."""
+    async def websocket(
+        self, client: str, first: Mapping[str, Any]
+    ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """A websocket of a client, on which a first message was sent. Raises ServerError where none can be opened."""
         timeout = aiohttp.ClientWSTimeout(ws_close=2.0)
         try:
             socket = await self._opened().ws_connect(
@@ -104,6 +96,10 @@ class Connection:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise self._lost(error) from error
         try:
+            try:
+                await socket.send_json(first)
+            except (aiohttp.ClientError, ConnectionError) as error:
+                raise self._lost(error) from error
             yield socket
         finally:
             await socket.close()
@@ -149,8 +145,3 @@ def _address(server: str) -> str:
             )
         )
     return text.rstrip("/")
-
-
-def file_name(path: str | os.PathLike[str]) -> str:
-    """The last part of a path."""
-    return os.path.basename(os.fspath(path))

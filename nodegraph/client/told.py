@@ -126,8 +126,9 @@ class Told:
         if kind != _PREVIEW_WITH_METADATA:
             return
         about = json.loads(frame[8 : 8 + length])
-        if about.get("prompt_id") == self._job.id:
-            node = about["node_id"]
+        node = about.get("node_id")
+        # Pictures are sent at once, and may be here before the node is said to have begun.
+        if about.get("prompt_id") == self._job.id and node in self._started:
             yield NodeProgress(node, *self._steps.get(node, (0.0, 1.0)), preview=frame[8 + length :])
 
 

@@ -18,9 +18,12 @@ from nodegraph.client import AsyncClient, Client, JobState, RemoteFile
 from nodegraph.client.saving import folder_of, keep
 from nodegraph.errors import NodegraphError, ServerError, ValidationError
 from nodegraph.events import NodeFailed, NodeFinished, NodeProgress, NodeStarted, RunFinished, RunStarted
+from nodegraph.formats.conversion import text_of
+from nodegraph.registry import Registry
 from nodegraph.workflow import Workflow
 from tests.nodegraph.running import n
 from tests.nodegraph.server.serving import ROOT, WORKING, Served, ready, served
+from tests.nodegraph.worker.pack import PACK
 
 SAVING: dict[str, Any] = {"1": n("WorkSteps", steps=3), "2": n("WorkSave", text="saved", name="a.txt")}
 SHOWING: dict[str, Any] = {"1": n("WorkSteps", steps=3), "2": n("ToyShow", item=["1", 0])}
@@ -41,7 +44,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Served]:
 
 async def test_a_run_gives_what_a_local_one_gives(server: Served, tmp_path: Path) -> None:
     parameters = {"text": {"node": "3", "input": "text"}}
-    prompt = {**SHOWING, "3": n("WorkSave", text="", name="a.txt")}
+    prompt = {**SHOWING, "1": n("WorkSteps", steps=3, seconds=0.3), "3": n("WorkSave", text="", name="a.txt")}
     workflow = flow(prompt, parameters=parameters)
     seen: list[Any] = []
     async with AsyncClient(server.url) as client:
@@ -158,6 +161,74 @@ async def test_a_token_is_asked_for_and_shown(tmp_path: Path) -> None:
             ).status == "cancelled"
 
 
+class Way:
+    """What stands between a client and a server, and can be cut."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._server: asyncio.Server | None = None
+        self.port = 0
+
+    async def open(self) -> None:
+        """Let connections through, at the same port each time."""
+        self._server = await asyncio.start_server(self._pass, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def cut(self) -> None:
+        """End every connection, and refuse new ones."""
+        assert self._server is not None
+        self._server.close()
+        for writer in self._writers:
+            writer.transport.abort()
+        await self._server.wait_closed()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there = await asyncio.open_connection("127.0.0.1", self._target)
+        pair = {writer, there[1]}
+        self._writers |= pair
+        await asyncio.gather(self._copy(reader, there[1]), self._copy(there[0], writer))
+        self._writers -= pair
+
+    async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        try:
+            while data := await source.read(2**16):
+                target.write(data)
+                await target.drain()
+        except ConnectionError:
+            # Cut.
+            pass
+        target.transport.abort()
+
+
+async def test_a_job_is_followed_through_a_lost_connection(server: Served) -> None:
+    way = Way(int(server.url.rsplit(":", 1)[1]))
+    await way.open()
+    prompt = {"1": n("WorkSteps", steps=60, seconds=0.05), "2": n("ToyShow", item=["1", 0])}
+    async with AsyncClient(f"127.0.0.1:{way.port}") as client:
+        seen: list[Any] = []
+        async for event in client.following(flow(prompt)):
+            seen.append(event)
+            if isinstance(event, NodeProgress) and None not in seen:
+                await way.cut()
+                with pytest.raises(ServerError):
+                    await client.workflows()
+                await asyncio.sleep(0.3)
+                await way.open()
+                seen.append(None)
+        assert isinstance(seen[-1], RunFinished) and seen[-1].ui == {"2": {"text": ("60",)}}
+        kinds = [type(item) for item in seen]
+        assert kinds.count(RunStarted) == 1 and kinds.count(NodeFinished) == 2
+    async with AsyncClient(f"127.0.0.1:{way.port}", patience=0.2) as client:
+        with pytest.raises(ServerError) as caught:
+            async for event in client.following(flow(SLOW)):
+                if isinstance(event, NodeProgress):
+                    await way.cut()
+        assert caught.value.problems[0].code == "unreachable"
+    (running,) = (await server.get("/jobs?status=in_progress"))["jobs"]
+    await server.post(f"/jobs/{running['id']}/cancel")
+
+
 @pytest.mark.parametrize("address", ["", "ftp://host", "http://", "http://host:99999", "http://host/?a=1"])
 async def test_what_is_no_address(address: str) -> None:
     with pytest.raises(ValidationError) as caught:
@@ -244,7 +315,10 @@ async def test_the_command_line_runs_on_a_server(server: Served, tmp_path: Path)
     assert (ran.code, ran.out) == (0, f"{here / 'out' / 'a.txt'}\n")
     assert ran.err == "node 2: 2\nnode 5: from here\n"
     assert (here / "out" / "a.txt").read_text() == "1.0"
-    as_json = await shell(here, "run", file, f"--server={server.url}", "--json", "--targets", "2")
+    # The server knows the widgets of its nodes, which are not installed here.
+    drawn = tmp_path / "ui.json"
+    drawn.write_text(text_of(flow(SHOWING), "ui", Registry.from_packs([PACK])))
+    as_json = await shell(here, "run", drawn, f"--server={server.url}", "--json", "--targets", "2")
     found = json.loads(as_json.out)
     assert (found["status"], found["outputs"]) == ("success", {"2": {"text": ["3"]}})
     wrong = await shell(here, "run", file, "--server", server.url, "--set", "1.steps=many", "--device", "cpu")
@@ -267,3 +341,48 @@ async def test_a_server_that_is_not_there(tmp_path: Path) -> None:
     assert ran.code == 1 and ran.out == ""
     assert ran.err.count("\n") == 1
     assert ran.err.startswith("error: the server http://127.0.0.1:9 cannot be reached: ")
+
+
+async def test_the_token_of_a_file_and_the_options_that_go_together(tmp_path: Path) -> None:
+    token = tmp_path / "token.txt"
+    token.write_text("a-token-of-some-length\n")
+    file = written(tmp_path, {"2": n("ToyShow")})
+    async with served(tmp_path / "there", token=token.read_text().strip()) as running:
+        ran = await shell(tmp_path, "run", file, "--server", running.url, "--token-file", token)
+        assert ran.code == 2 and "input item" in ran.err
+        ran = await shell(tmp_path, "run", file, "--server", running.url)
+        assert ran.code == 1 and ran.err.endswith("Give it with --token-file (token in Python).\n")
+    ran = await shell(tmp_path, "run", file, "--token-file", token)
+    assert ran.code == 2 and "--token-file goes with --server only" in ran.err
+
+
+async def test_many_runs_of_one_client_and_no_torch(server: Served) -> None:
+    async with AsyncClient(server.url) as client:
+        flows = [
+            flow({"1": n("WorkSteps", steps=count), "2": n("ToyShow", item=["1", 0])})
+            for count in range(1, 41)
+        ]
+        results = await asyncio.gather(*(client.run(item) for item in flows))
+    assert [item.ui["2"]["text"] for item in results] == [(str(count),) for count in range(1, 41)]
+    heavy = "import nodegraph.client.command; print({'torch', 'numpy', 'PIL', 'nodes'} & set(sys.modules))"
+    assert await python(heavy) == "set()"
+
+
+async def test_aiohttp_is_named_where_it_is_missing(tmp_path: Path) -> None:
+    words = ["run", str(written(tmp_path, SHOWING)), "--server", "host"]
+    code = f"sys.modules['aiohttp'] = None; from nodegraph.cli import main; main({words!r})"
+    assert await python(code) == (
+        "error: the client needs aiohttp. Install it: pip install 'nodegraph[server]'."
+    )
+
+
+async def python(code: str) -> str:
+    """What a fresh interpreter prints."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", f"import sys; {code}"),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    out, _ = await process.communicate()
+    return out.decode().strip()
