@@ -8,7 +8,6 @@ sample them; the names keep in the latent what few pixels show, such as the shap
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -31,32 +30,50 @@ _NAMER = 256
 _NAMING = 0.7
 _SEEN = 48
 """Pixels a side of the picture that the reader draws."""
+_CELLS = 16
+"""Cells a side that Stage B's upper level, and so the reader, spreads the latent over."""
+
+
+class _Block(nn.Module):
+    """Cells, and the latent beside them, through a depthwise convolution and a layer for each cell, as in Stage B."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
+        self.cells = nn.Sequential(
+            nn.Linear(width + SEMANTIC_CHANNELS, 3 * width), nn.GELU(), nn.Linear(3 * width, width)
+        )
+
+    def forward(self, x: Tensor, latent: Tensor) -> Tensor:
+        inner = torch.cat(
+            [self.norm(self.depthwise(x).permute(0, 2, 3, 1)), latent.permute(0, 2, 3, 1)], dim=-1
+        )
+        return x + self.cells(inner).permute(0, 3, 1, 2)
 
 
 class Reader(nn.Module):
-    """Draws a picture (batch, 3, 48, 48) in -1..1 from the latent (batch, 16, 3, 3)."""
+    """Draws a picture (batch, 3, 48, 48) in -1..1 from the latent (batch, 16, 3, 3).
 
-    def __init__(self, width: int = 96) -> None:
+    It sees the latent as Stage B does, spread over 16x16 cells by bicubic interpolation. So the compressor learns a code in
+    which each cell can tell from the numbers there what belongs there, and Stage B need not decipher the whole of it.
+    """
+
+    def __init__(self, width: int = 64, blocks: int = 3) -> None:
         super().__init__()
-        widths = (width, width, width // 2, width // 2)
-        self.first = nn.Conv2d(SEMANTIC_CHANNELS, widths[0], 3, padding=1)
-        self.ups = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(inner, 4 * outer, 1),
-                nn.PixelShuffle(2),
-                nn.SiLU(),
-                nn.Conv2d(outer, outer, 3, padding=1),
-                nn.SiLU(),
-            )
-            for inner, outer in pairwise(widths)
-        )
-        self.last = nn.Sequential(nn.Conv2d(widths[-1], 4 * 3, 3, padding=1), nn.PixelShuffle(2))
+        self.first = nn.Conv2d(SEMANTIC_CHANNELS, width, 1)
+        self.blocks = nn.ModuleList(_Block(width) for _ in range(blocks))
+        times = _SEEN // _CELLS
+        self.last = nn.Sequential(nn.Conv2d(width, times**2 * 3, 1), nn.PixelShuffle(times))
 
     def forward(self, latent: Tensor) -> Tensor:
         """Return the picture."""
-        x = functional.silu(self.first(latent))
-        for up in self.ups:
-            x = up(x)
+        spread = functional.interpolate(
+            latent, size=(_CELLS, _CELLS), mode="bicubic", antialias=True, align_corners=True
+        )
+        x = self.first(spread)
+        for block in self.blocks:
+            x = block(x, spread)
         picture: Tensor = self.last(x)
         return picture
 
@@ -95,7 +112,8 @@ def train_compressor(
     def loss(pair: Pair, step: int, rng: np.random.Generator) -> Tensor:
         chosen = np.sort(rng.integers(0, len(pictures), _BATCH))
         full = to_tensor(pictures[chosen]).to(device)
-        latent = pair.compressor((shrunk(full, COMPRESSOR_SIZE) + 1) / 2)
+        shown = (shrunk(full, COMPRESSOR_SIZE) + 1) / 2
+        latent = pair.compressor(shown.contiguous(memory_format=torch.channels_last))
         noisy = latent + torch.randn_like(latent) * (_NOISE * torch.rand(len(latent), 1, 1, 1, device=device))
         answers = pair.namer(noisy).split(CLASSES, dim=1)
         right = wanted[torch.from_numpy(chosen).to(device)]
@@ -108,4 +126,5 @@ def train_compressor(
         drawn = edge_weighted_error(pair.reader(noisy), shrunk(full, _SEEN))
         return drawn + named.sum() * (_NAMING / _BATCH)
 
-    return train(work / "compressor.pt", Pair().to(device), course, loss, 21).compressor
+    pair = Pair().to(device, memory_format=torch.channels_last)
+    return train(work / "compressor.pt", pair, course, loss, 21).compressor

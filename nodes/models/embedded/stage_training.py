@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 import torch
@@ -17,7 +17,9 @@ from nodes.models.embedded.captions import caption
 from nodes.models.embedded.shapes import Scene
 from nodes.models.embedded.stages import build_decoder, build_prior
 from nodes.models.embedded.tokens import CaptionTokens
-from nodes.models.embedded.training import Course, train
+from nodes.models.embedded.training import Course, Loss, train
+
+M = TypeVar("M", bound=nn.Module)
 
 if TYPE_CHECKING:
     from transformers import CLIPTextModel
@@ -25,13 +27,15 @@ if TYPE_CHECKING:
     from nodes.models.embedded.wuerstchen_modules import WuerstchenDiffNeXt, WuerstchenPrior
 
 _UNSAID_SHARE: Final = 0.1
-_SHORT: Final = 40
+_SHORT: Final = 32
 """Tokens that every caption fits into; most steps leave the padding behind them out."""
 _FULL_FROM: Final = 0.7
 """Part of the course after which all 77 tokens are shown, as samplers do."""
-_SNR_LIMITS: Final = (0.3, 5.0)
+_SNR_LIMITS: Final = (1.0, 5.0)
 _BLIND_SHARE: Final = 0.05
 _SEMANTIC_NOISE: Final = 0.3
+_PLAIN_SHARE: Final = 0.6
+"""Of Stage B's pictures that show one large thing, until the last part of its course."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ def noise_loss(
 ) -> Tensor:
     """The squared error of the noise that `predict(noisy, ratio)` finds, weighted by the signal-to-noise ratio (SNR).
 
-    The weight is the SNR limited to 0.3..5, divided by the SNR: after https://arxiv.org/abs/2303.09556 at its upper end; at the
+    The weight is the SNR limited to 1..5, divided by the SNR: after https://arxiv.org/abs/2303.09556 at its upper end; at the
     lower one an error of the clean latent counts however little of it is left, because colours and shapes are settled there.
     """
     count = len(clean)
@@ -111,7 +115,7 @@ def train_prior(
         clean = data.semantic[torch.from_numpy(chosen)].float()
         return noise_loss(lambda x, ratio: prior(x, ratio, context), clean, rng)
 
-    return train(work / "prior.pt", build_prior(), course, loss, 23, preview)
+    return _quickly(work / "prior.pt", build_prior(), course, loss, 23, preview)
 
 
 def train_decoder(
@@ -127,8 +131,13 @@ def train_decoder(
     The semantic latent gets noise, because Stage C's are never exact, and is at times left out, for guidance.
     """
 
+    plain = np.flatnonzero([_plain(scene) for scene in data.scenes])
+
     def loss(decoder: WuerstchenDiffNeXt, step: int, rng: np.random.Generator) -> Tensor:
         chosen = rng.integers(0, len(data.scenes), batch)
+        if len(plain) and step < _FULL_FROM * course.steps:
+            often = rng.random(batch) < _PLAIN_SHARE
+            chosen = np.where(often, plain[rng.integers(0, len(plain), batch)], chosen)
         scenes = [data.scenes[index] for index in chosen]
         context = captions(scenes, rng, 0.2, _length(step, course))
         semantic = data.semantic[torch.from_numpy(chosen)].float()
@@ -137,7 +146,26 @@ def train_decoder(
         clean = data.latents[torch.from_numpy(chosen)].float()
         return noise_loss(lambda x, ratio: decoder(x, ratio, semantic, context), clean, rng)
 
-    return train(work / "decoder.pt", build_decoder(), course, loss, 24, preview)
+    return _quickly(work / "decoder.pt", build_decoder(), course, loss, 24, preview)
+
+
+def _quickly(
+    file: Path,
+    module: M,
+    course: Course,
+    loss: Loss[M],
+    seed: int,
+    preview: Callable[[M, int], None] | None,
+) -> M:
+    from nodes.models.embedded.wuerstchen_modules import quick_to_train
+
+    quick_to_train(module)
+    return train(file, module, course, loss, seed, preview)
+
+
+def _plain(scene: Scene) -> bool:
+    """Whether it shows one thing large enough that its shape is most of what there is to draw."""
+    return len(scene.things) == 1 and scene.things[0].size == "large"
 
 
 def _length(step: int, course: Course) -> int:

@@ -53,7 +53,7 @@ def build_decoder() -> WuerstchenDiffNeXt:
     """Stage B: 16x16 and 8x8 cells of 2x2 latent pixels, text at the lower level, about 1.2 M parameters."""
     from nodes.models.embedded.wuerstchen_modules import WuerstchenDiffNeXt
 
-    return WuerstchenDiffNeXt(
+    decoder = WuerstchenDiffNeXt(
         c_r=32,
         c_cond=64,
         c_hidden=[48, 96],
@@ -65,6 +65,10 @@ def build_decoder() -> WuerstchenDiffNeXt:
         clip_embd=TEXT_WIDTH,
         dropout=0.0,
     )
+    # They start at 0.02, which suits the published widths: with 16 channels next to nothing of the latent comes through.
+    for mapper in decoder.effnet_mappers:
+        nn.init.normal_(cast("nn.Conv2d", mapper).weight, std=SEMANTIC_CHANNELS**-0.5)
+    return decoder
 
 
 def build_prior() -> WuerstchenPrior:

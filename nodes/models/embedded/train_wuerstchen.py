@@ -49,11 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     work.mkdir(parents=True, exist_ok=True)
     device = torch.device("cpu")
     wanted: Sequence[str] = options.only or STAGES
-    scenes, pictures = drawn(work)
+    scenes, pictures = drawn(work, options.pictures)
     courses = {
         "compressor": Course(options.compressor_steps, 2e-3),
         "vqgan": Course(options.vqgan_steps, 2e-3),
-        "decoder": Course(options.decoder_steps, 1e-3),
+        "decoder": Course(options.decoder_steps, 2e-3, cool_down=0.25),
         "prior": Course(options.prior_steps, 1e-3),
     }
     # A finished stage is read from its file, so that naming a later one trains no other.
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     compressor = train_compressor(work, pictures, scenes, courses["compressor"], device)
     sample = torch.from_numpy(np.array(pictures[:64])).permute(0, 3, 1, 2).float() / 255
     _log.info("stage A: error %.4f, scale %s", error(vqgan, sample), vqgan.config.scale_factor)
-    data = encoded_scenes(work, compressor, vqgan, options.pictures)
+    data = encoded_scenes(work, compressor, vqgan, scenes, pictures)
     captions = Captions(embedded_text_encoder(), caption_tokens())
     trained = Trained(vqgan, build_decoder().eval(), captions)
     if "decoder" in wanted:
@@ -105,31 +105,35 @@ def _show_prior(work: Path, trained: Trained, prior: WuerstchenPrior, step: int)
     _judge(work, "prior", step, draw_latents(trained, semantic, texts, 3), scenes)
 
 
-def drawn(work: Path, count: int = 5000) -> tuple[list[Scene], NDArray[np.uint8]]:
-    """Scenes and their pictures for the compressor and Stage A, (count, 128, 128, RGB), kept in `pictures.npy`."""
-    file = work / "pictures.npy"
-    rng = np.random.default_rng(20)
+def drawn(work: Path, count: int) -> tuple[list[Scene], NDArray[np.uint8]]:
+    """Scenes and their pictures, (count, 128, 128, RGB), made once and kept in the work directory."""
+    file = work / f"pictures-{count}.npy"
+    rng = np.random.default_rng(25)
     scenes = [random_scene(rng) for _ in range(count)]
     if not file.exists():
-        np.save(file, np.stack([draw(scene, PICTURE_SIZE, PICTURE_SIZE) for scene in scenes]))
+        partial_file = file.with_suffix(".partial.npy")
+        np.save(partial_file, np.stack([draw(scene, PICTURE_SIZE, PICTURE_SIZE) for scene in scenes]))
+        partial_file.replace(file)
     pictures: NDArray[np.uint8] = np.load(file, mmap_mode="r")
     return scenes, pictures
 
 
-def encoded_scenes(work: Path, compressor: EfficientNetEncoder, vqgan: PaellaVQModel, count: int) -> Encoded:
-    """Random scenes and their latents, made once and kept in `latents.pt`; the scenes follow from their seed."""
-    rng = np.random.default_rng(25)
-    scenes = [random_scene(rng) for _ in range(count)]
-    file = work / f"latents-{count}.pt"
+def encoded_scenes(
+    work: Path,
+    compressor: EfficientNetEncoder,
+    vqgan: PaellaVQModel,
+    scenes: list[Scene],
+    pictures: NDArray[np.uint8],
+) -> Encoded:
+    """The latents of pictures of scenes, made once and kept in the work directory."""
+    file = work / f"latents-{len(scenes)}.pt"
     if not file.exists():
         semantic, latents = [], []
-        for start in range(0, count, 64):
-            chunk = np.stack(
-                [draw(scene, PICTURE_SIZE, PICTURE_SIZE) for scene in scenes[start : start + 64]]
-            )
+        for start in range(0, len(scenes), 64):
+            planes = _planes(np.array(pictures[start : start + 64]))
             with torch.no_grad():
-                semantic.append(compressor(shrunk(_planes(chunk), COMPRESSOR_SIZE)).half())
-                latents.append(encoded(vqgan, _planes(chunk)).half())
+                semantic.append(compressor(shrunk(planes, COMPRESSOR_SIZE)).half())
+                latents.append(encoded(vqgan, planes).half())
         save = {"semantic": torch.cat(semantic), "latents": torch.cat(latents)}
         torch.save(save, file.with_suffix(".partial"))
         file.with_suffix(".partial").replace(file)
@@ -153,13 +157,13 @@ def _parser() -> argparse.ArgumentParser:
         "--work-dir", type=Path, default=Path("build/wuerstchen"), help="checkpoints and previews"
     )
     parser.add_argument("--only", choices=STAGES, action="append", help="train this stage alone")
-    parser.add_argument("--compressor-steps", type=int, default=2200)
+    parser.add_argument("--compressor-steps", type=int, default=7200)
     parser.add_argument("--vqgan-steps", type=int, default=2200)
-    parser.add_argument("--decoder-steps", type=int, default=3500)
+    parser.add_argument("--decoder-steps", type=int, default=16000)
     parser.add_argument("--decoder-batch", type=int, default=16)
-    parser.add_argument("--prior-steps", type=int, default=6000)
-    parser.add_argument("--prior-batch", type=int, default=96)
-    parser.add_argument("--pictures", type=int, default=16000, help="pictures that Stage B and C learn from")
+    parser.add_argument("--prior-steps", type=int, default=5000)
+    parser.add_argument("--prior-batch", type=int, default=64)
+    parser.add_argument("--pictures", type=int, default=20000, help="pictures to learn from")
     return parser
 
 
