@@ -71,7 +71,7 @@ def classes(count: int, seed: int) -> list[Case]:
 def pixel_workflow() -> dict[str, Any]:
     """One picture of a class: loader, conditioning, KSampler, decode, save."""
     links = {"model": ["1", 0], "positive": ["2", 0], "negative": ["3", 0], "latent_image": ["4", 0]}
-    settings = {"seed": 1, "steps": 30, "cfg": 2.0, "sampler_name": "ddim", "scheduler": "ddim_uniform"}
+    settings = {"seed": 1, "steps": 30, "cfg": 1.0, "sampler_name": "ddim", "scheduler": "ddim_uniform"}
     nodes = {
         "1": ("PixelModelLoader", {"model_path": "ddpm-shapes"}),
         "2": ("ClassConditioning", {"class_name": "red star", "model": ["1", 0]}),

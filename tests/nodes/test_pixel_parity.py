@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ SEED, STEPS = 5, 6
 TOLERANCE = 1e-4
 SIZES = [(16, 16), (8, 24)]
 """(height, width)"""
+EMBEDDED = Path(__file__).parents[2] / "nodes" / "models" / "embedded" / "diffusers" / "ddpm-shapes"
 
 
 def save(place: Path, config: dict[str, Any], **scheduler: Any) -> Any:
@@ -95,6 +97,37 @@ def test_pictures_are_those_of_the_pipelines(
     assert float(wanted.std()) > 0.05
 
 
+def guided(unet: Any, scheduler: Any, size: tuple[int, int], classes: tuple[int, int], cfg: float) -> Tensor:
+    """Two pictures by the network and its scheduler, guided from one class to another."""
+    scheduler.set_timesteps(STEPS)
+    x = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(SEED))
+    with torch.no_grad():
+        for timestep in scheduler.timesteps:
+            positive, negative = (unet(x, timestep, torch.tensor([label] * 2)).sample for label in classes)
+            x = scheduler.step(torch.lerp(negative, positive, cfg), timestep, x).prev_sample
+    return (x / 2 + 0.5).clamp(0, 1).movedim(1, -1)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (24, 40)])
+@pytest.mark.parametrize("cfg", [1.0, 3.0])
+def test_the_model_that_ships_draws_as_the_published_scheduler_does(
+    context: Any, size: tuple[int, int], cfg: float
+) -> None:
+    from diffusers import DDIMScheduler, UNet2DModel
+
+    place = context.folders.models[0] / "diffusers"
+    place.mkdir(parents=True)
+    (place / "ddpm-shapes").symlink_to(EMBEDDED)
+    unet = UNet2DModel.from_pretrained(EMBEDDED / "unet", torch_dtype=torch.float32).eval()
+    scheduler = DDIMScheduler.from_pretrained(EMBEDDED / "scheduler")
+    names = json.loads((EMBEDDED / "model_index.json").read_text("utf-8"))["class_names"]
+    labels = (names.index("blue square"), names.index("anything"))
+    wanted = guided(unet, scheduler, size, labels, cfg)
+    found = ours(context, "ddpm-shapes", "ddim", size, ("blue square", "anything"), cfg)
+    assert float((found - wanted).abs().max()) < TOLERANCE
+    assert float(wanted.std()) > 0.05
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_guidance_between_classes_is_that_of_the_published_scheduler(
     context: Any, size: tuple[int, int]
@@ -102,15 +135,7 @@ def test_guidance_between_classes_is_that_of_the_published_scheduler(
     from diffusers import DDIMScheduler
 
     unet = save(context.folders.models[0] / "diffusers" / "classes", {**TINY, "num_class_embeds": 5})
-    scheduler = DDIMScheduler()
-    scheduler.set_timesteps(STEPS)
-    x = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(SEED))
-    with torch.no_grad():
-        for timestep in scheduler.timesteps:
-            positive, negative = (unet(x, timestep, torch.tensor([label] * 2)).sample for label in (3, 4))
-            eps = negative + (positive - negative) * 4.0
-            x = scheduler.step(eps, timestep, x).prev_sample
-    wanted = (x / 2 + 0.5).clamp(0, 1).movedim(1, -1)
+    wanted = guided(unet, DDIMScheduler(), size, (3, 4), 4.0)
     found = ours(context, "classes", "ddim", size, ("3", "4"), 4.0)
     assert float((found - wanted).abs().max()) < TOLERANCE
     assert float((ours(context, "classes", "ddim", size, ("3", "4"), 1.0) - wanted).abs().max()) > 0.01

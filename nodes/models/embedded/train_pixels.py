@@ -166,7 +166,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--work-dir", type=Path, default=Path("build/pixels"), help="checkpoints and previews"
     )
-    parser.add_argument("--steps", type=int, default=11000)
+    parser.add_argument("--steps", type=int, default=12500)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--pictures", type=int, default=20000)
     return parser

@@ -10,6 +10,8 @@ import pytest
 from tests.nodes.conftest import DirectContext
 from tests.nodes.wuerstchen import tiny
 
+EMBEDDED = Path(__file__).parents[3] / "nodes" / "models" / "embedded" / "diffusers" / "shapes-wuerstchen"
+
 
 @pytest.fixture(scope="session")
 def tiny_wuerstchen(tmp_path_factory: pytest.TempPathFactory) -> Any:
@@ -19,6 +21,11 @@ def tiny_wuerstchen(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture(scope="session")
 def tiny_cascade(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return tiny.cascade(tmp_path_factory.mktemp("cascade"))
+
+
+@pytest.fixture(scope="session")
+def embedded_wuerstchen() -> Any:
+    return tiny.embedded(EMBEDDED)
 
 
 @pytest.fixture

@@ -113,11 +113,11 @@ def sampled(
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("scale", [1.0, 4.0])
-@pytest.mark.parametrize("kind", ["wuerstchen", "cascade"])
+@pytest.mark.parametrize("kind", ["tiny_wuerstchen", "tiny_cascade", "embedded_wuerstchen"])
 def test_all_stages_equal_the_published_pipelines(
     request: pytest.FixtureRequest, linked: Any, kind: str, scale: float, size: tuple[int, int]
 ) -> None:
-    model: Published = request.getfixturevalue(f"tiny_{kind}")
+    model: Published = request.getfixturevalue(kind)
     context = linked(model)
     empty = wuerstchen_empty_latents(*size, 2)
     prior = wuerstchen_prior_loader(ctx=context, model_path="prior")
@@ -129,6 +129,8 @@ def test_all_stages_equal_the_published_pipelines(
     wanted_c = prior_of(model, size, scale, noise, num_inference_steps=STEPS)
     assert relative(stage_c.samples, wanted_c) < 1e-4
 
+    # Both go on from the same result: trained networks enlarge what little the two differ in.
+    stage_c = replace(stage_c, samples=wanted_c)
     positive, negative = encoded(context, decoder.CLIP)
     positive = wuerstchen_stage_b_conditioning(conditioning=positive, stage_c=stage_c)
     stage_b = sampled(context, decoder.MODEL, scale, positive, negative, empty.stage_b)

@@ -121,6 +121,30 @@ def wuerstchen(place: Path, latent_mean: float = 42.0, latent_std: float = 1.0) 
     return _saved(prior, decoder, place / "wuerstchen")
 
 
+def embedded(folder: Path) -> Published:
+    """The Würstchen that ships, from its one folder, as the two published pipelines."""
+    stages = {
+        name: kind.from_pretrained(folder / name, torch_dtype=torch.float32).eval()
+        for name, kind in (
+            ("prior", published.WuerstchenPrior),
+            ("decoder", published.WuerstchenDiffNeXt),
+            ("vqgan", published.PaellaVQModel),
+        )
+    }
+    shared: dict[str, Any] = {
+        "tokenizer": clip_tokenizer(),
+        "text_encoder": CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32).eval(),
+        "scheduler": published.DDPMWuerstchenScheduler(),
+    }
+    prior = published.WuerstchenPriorPipeline(
+        prior=stages["prior"], latent_mean=1.0, latent_std=0.0, **shared
+    )
+    decoder = published.WuerstchenDecoderPipeline(decoder=stages["decoder"], vqgan=stages["vqgan"], **shared)
+    for pipeline in (prior, decoder):
+        pipeline.set_progress_bar_config(disable=True)
+    return Published(prior, decoder, folder, folder)
+
+
 def cascade(place: Path) -> Published:
     """A tiny Stable Cascade with random weights, saved as its two published folders are."""
     torch.manual_seed(4)
