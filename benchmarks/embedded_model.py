@@ -116,8 +116,8 @@ def measure(
             pictures.append(pixels)
             verdicts.append(verdict)
             if not all(getattr(verdict, part) for part in judged):
-                right = [part for part in judged if getattr(verdict, part)]
-                wrong.append({**case.parameters, "seed": seed + index, "right": right})
+                met = [part for part in judged if getattr(verdict, part)]
+                wrong.append({**case.parameters, "seed": seed + index, "right": met})
     if sheet is not None:
         contact_sheet(np.stack(pictures[:48]), sheet)
     right = shares(verdicts)

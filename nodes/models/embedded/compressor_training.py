@@ -49,7 +49,8 @@ class _Block(nn.Module):
         inner = torch.cat(
             [self.norm(self.depthwise(x).permute(0, 2, 3, 1)), latent.permute(0, 2, 3, 1)], dim=-1
         )
-        return x + self.cells(inner).permute(0, 3, 1, 2)
+        out: Tensor = x + self.cells(inner).permute(0, 3, 1, 2)
+        return out
 
 
 class Reader(nn.Module):
@@ -126,5 +127,6 @@ def train_compressor(
         drawn = edge_weighted_error(pair.reader(noisy), shrunk(full, _SEEN))
         return drawn + named.sum() * (_NAMING / _BATCH)
 
-    pair = Pair().to(device, memory_format=torch.channels_last)
+    pair = Pair().to(device)
+    pair.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return train(work / "compressor.pt", pair, course, loss, 21).compressor
