@@ -176,7 +176,7 @@ class _Values:
 
     def _origins(self) -> dict[int, bytes]:
         origins = dict(self._task.value_keys)
-        for source in self._task.sources:
+        for source in self._task.links():
             given = self._arguments.get(source.name)
             if source.lazy or given is None:
                 continue

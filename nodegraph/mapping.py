@@ -32,7 +32,7 @@ def arguments_of(task: Task, lazy: Callable[[Source, int, int], Lazy[Any]]) -> C
     for name, spec in inputs.items():
         if spec.lazy and name in fixed:
             fixed[name] = _ready(fixed[name])
-    for source in task.sources:
+    for source in task.links():
         if source.lazy:
             lazies.append(source)
             continue

@@ -69,7 +69,7 @@ class Run(Scheduler):
         outputs = merged(task.spec, values, mapped)
         ui = merged_ui(results) if results else {}
         task.seconds = seconds
-        if any(source.lazy and source.task.untold for source in task.sources):
+        if task.spec.is_async and any(link.lazy and link.task.untold for link in task.links()):
             task.volatile = True
         self._store(task, outputs, ui, task.parents)
         if lane is not None and lane.name == "device":
@@ -125,7 +125,7 @@ class Run(Scheduler):
     def _await_children(self, task: Task, children: list[Task]) -> None:
         """Lock held."""
         assert task.expansion is not None
-        given_up, task.claims = task.claims, []
+        given_up = task.claims
         wanted: dict[Task, None] = {}
         task.missing = 0
         for result in task.expansion.items:
@@ -133,16 +133,16 @@ class Run(Scheduler):
                 if type(found) is Promise:
                     wanted[found.task] = None
         failed: Task | None = None
+        self._claim(task, tuple(wanted))
         for child in wanted:
-            self._claim(task, child)
             if child.state in (State.FAILED, State.SKIPPED):
                 failed = child
             elif child.state is not State.DONE or child.outputs is None:
                 task.missing += 1
-                child.waiters.append(task)
+                child.tell(task)
         shown = [child for child in children if child.spec.output and child not in wanted]
         self._demand([*wanted, *shown])
-        self._release(given_up)
+        self._give_up(given_up)
         if failed is not None and task.state is State.WAITING:
             self._skip(task, failed)
             self._settle(task)
@@ -186,8 +186,7 @@ class Run(Scheduler):
             self.stream.flush_progress(task.id)
             if isinstance(error, (Cancelled, asyncio.CancelledError)) and self.stopping():
                 self.cut_short = True
-                self._release(task.claims)
-                task.claims = []
+                self._release(task)
             elif any(error is one for one in task.lazy_errors):
                 task.error, task.state = error, State.SKIPPED
                 self.stream.emit(NodeSkipped(task.id, "upstream_failed"))
@@ -208,14 +207,14 @@ class Run(Scheduler):
                 def resolve() -> None:
                     self.loop.call_soon_threadsafe(_resolve, future)
 
-                upstream.waiters.append(resolve)
+                upstream.tell(resolve)
                 self._demand([upstream])
                 self.lanes.flush()
         if not ready:
             await future
         if upstream.state is not State.DONE:
             error = upstream.error or RuntimeError(f"node {upstream.id} did not run")
-            task.lazy_errors.append(error)
+            task.lazy_errors += (error,)
             raise error
 
     def _note_history(self) -> None:

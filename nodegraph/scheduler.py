@@ -34,7 +34,6 @@ from nodegraph.resources import Resources
 from nodegraph.task import (
     Promise,
     Scope,
-    Source,
     State,
     Task,
 )
@@ -95,7 +94,7 @@ class Scheduler(Activity):
             task = scope.outer.get(node_id)
         if task is None:
             keys = self.plan.keys
-            rank = (self.plan.rank.get(node_id, 0), 0, 0)
+            rank = self.plan.rank.get(node_id, 0)
             node = scope.nodes[node_id]
             task = Task(node, keys.by_node[node_id], node_id in keys.volatile, rank, scope)
             scope.tasks[node_id] = task
@@ -142,8 +141,8 @@ class Scheduler(Activity):
             settled.append(task)
             return True
         task.twin = twin
-        self._claim(task, twin)
-        twin.waiters.append(task)
+        self._claim(task, (twin,))
+        twin.tell(task)
         task.missing = 1
         return True
 
@@ -209,43 +208,34 @@ class Scheduler(Activity):
             self._fail(task, NodeError("its result was used and let go, and is asked for once more."))
             settled.append(task)
             return
-        inputs = task.spec.inputs
-        sources = []
-        for name, (source_id, index) in task.node.links.items():
-            declared = inputs.get(name)
-            source = self._task(task.scope, source_id)
-            sources.append(Source(name, source, index, declared is not None and declared.lazy))
-        task.sources = tuple(sources)
+        task.sources = tuple([self._task(task.scope, source) for source, _ in task.node.links.values()])
         task.missing = 0
-        waiting: set[Task] = set()
-        for one in sources:
-            source = one.task
-            if source not in waiting:
-                waiting.add(source)
-                self._claim(task, source)
-        for source in dict.fromkeys(one.task for one in sources if not one.lazy):
+        self._claim(task, task.sources)
+        for source in dict.fromkeys([link.task for link in task.links() if not link.lazy]):
             if source.state in (State.FAILED, State.SKIPPED):
                 self._skip(task, source)
                 settled.append(task)
                 return
             if source.state is not State.DONE or source.outputs is None:
                 task.missing += 1
-                source.waiters.append(task)
+                source.tell(task)
                 stack.append(source)
         if not task.missing and self._ready(task):
             settled.append(task)
 
-    def _claim(self, task: Task, source: Task) -> None:
-        """Keep a source's values until `task` is settled. Lock held."""
-        source.uses += 1
-        task.claims.append(source)
+    def _claim(self, task: Task, claims: tuple[Task, ...]) -> None:
+        """Keep what a task needs until it is settled; earlier claims are forgotten. Lock held."""
+        task.claims = claims
+        for source in claims:
+            source.uses += 1
 
     def _ready(self, task: Task) -> bool:
         """Everything that the task needs is there; returns whether its result is too. Lock held."""
         if self.cancelling:
             self.cut_short = True
             return False
-        if any(not source.lazy and source.task.untold for source in task.sources) and self._rekey(task):
+        untold = any([source.untold for source in task.sources])
+        if untold and any(link.task.untold and not link.lazy for link in task.links()) and self._rekey(task):
             return True
         task.state = State.READY
         self.active += 1
@@ -259,12 +249,10 @@ class Scheduler(Activity):
     def _rekey(self, task: Task) -> bool:
         """Give a task the key that its sources' late keys make; returns whether its result is held. Lock held."""
         task.late = True
-        task.volatile = task.volatile or any(
-            not source.lazy and source.task.volatile for source in task.sources
-        )
+        task.volatile = task.volatile or any(link.task.volatile and not link.lazy for link in task.links())
         if task.volatile:
             return False
-        keys = {task.node.links[source.name][0]: source.task.key for source in task.sources}
+        keys = {task.node.links[link.name][0]: link.task.key for link in task.links()}
         try:
             task.key, fresh = self.fingerprinter.of_node(
                 task.node, keys, lambda found: task.value_keys[id(found)]
@@ -316,7 +304,7 @@ class Scheduler(Activity):
             task.volatile = task.volatile or any(child.volatile for child in children)
             task.key = expanded_key(task, expansion)
         else:
-            keys = {claim.key for claim in task.claims} | {source.task.key for source in task.sources}
+            keys = dict.fromkeys(source.key for source in (*task.claims, *task.sources))
             self._store(task, outputs, ui, tuple(keys))
         task.outputs, task.ui, task.state = outputs, ui, State.DONE
         self._show(task)
@@ -339,14 +327,12 @@ class Scheduler(Activity):
         stack = [first]
         while stack:
             task = stack.pop()
-            waiters, task.waiters = task.waiters, []
-            for waiter in waiters:
+            for waiter in task.take_waiters():
                 if not isinstance(waiter, Task):
                     waiter()
                 elif waiter.state is State.WAITING and self._notify(waiter, task):
                     stack.append(waiter)
-            self._release(task.claims)
-            task.claims = []
+            self._release(task)
             if task.value_keys:
                 task.forget_values()
             if task.scope.owner is None and task.state is State.DONE:
@@ -371,7 +357,12 @@ class Scheduler(Activity):
             return True
         return self._ready(waiter)
 
-    def _release(self, claims: list[Task]) -> None:
+    def _release(self, task: Task) -> None:
+        """Give up a task's claims. Lock held."""
+        claims, task.claims = task.claims, ()
+        self._give_up(claims)
+
+    def _give_up(self, claims: tuple[Task, ...]) -> None:
         """Give up claims; values that nobody claims are dropped. Lock held."""
         for source in claims:
             source.uses -= 1
@@ -381,15 +372,14 @@ class Scheduler(Activity):
     def _drop(self, task: Task) -> None:
         """Let go of a task's values: the cache has them, or nobody. Lock held."""
         outputs, task.outputs = task.outputs, None
-        parents = task.parents
-        task.sources = ()
         if task.pinned:
             self.cache.unpin(task.key)
             task.pinned = False
         elif outputs is not None and task.state is State.DONE and not task.held and not task.tainted:
             # There was no room while other values were in use; there may be now.
-            self._store(task, outputs, task.ui, parents, pin=False)
+            self._store(task, outputs, task.ui, task.parents, pin=False)
             task.held = True
+        task.sources = ()
 
     def _show(self, task: Task) -> None:
         """Lock held."""
@@ -404,7 +394,8 @@ class Scheduler(Activity):
                     if task.pinned:
                         self.cache.unpin(task.key)
                     task.outputs, task.sources, task.expansion, task.pinned = None, (), None, False
-                    task.waiters, task.claims = [], []
+                    task.claims = ()
+                    task.take_waiters()
                 scope.tasks.clear()
                 scope.outer.clear()
 

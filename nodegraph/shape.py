@@ -9,10 +9,13 @@ from nodegraph.errors import NodeError
 from nodegraph.node import Block, NodeSpec, OutputSpec, Shown, Subgraph
 from nodegraph.task import CallResult, Items
 
+NOTHING_SHOWN: Mapping[str, tuple[Any, ...]] = {}
+"""What most nodes show. One for all, as each result keeps what it shows; nobody may change it."""
+
 
 def result_of(spec: NodeSpec, returned: Any) -> CallResult:
     """A returned value as one value for each declared output. Raises NodeError where its shape is another."""
-    ui: Mapping[str, tuple[Any, ...]] = {}
+    ui = NOTHING_SHOWN
     if type(returned) is Shown:
         ui, returned = returned.ui, returned.values
         if returned is None and spec.outputs:

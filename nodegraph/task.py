@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from nodegraph.graph import BoundNode
@@ -13,6 +14,8 @@ from nodegraph.lanes import OneLane, Rank
 from nodegraph.node import Block, NodeSpec, Subgraph
 
 T = TypeVar("T")
+# Shared by all tasks: a run makes thousands, and each list or dict of a task would be one more for the collector.
+_NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
 
 class Items(tuple[Any, ...]):
@@ -59,6 +62,8 @@ class Task:
     """One node of a run. Fields are guarded by the run's lock, but for those of a task that is running."""
 
     __slots__ = (
+        "_rank",
+        "_waiters",
         "claims",
         "error",
         "expansion",
@@ -70,7 +75,6 @@ class Task:
         "node",
         "outputs",
         "pinned",
-        "rank",
         "recovered",
         "scope",
         "seconds",
@@ -84,36 +88,36 @@ class Task:
         "uses",
         "value_keys",
         "volatile",
-        "waiters",
     )
 
-    def __init__(self, node: BoundNode, key: bytes, volatile: bool, rank: Rank, scope: Scope) -> None:
+    def __init__(self, node: BoundNode, key: bytes, volatile: bool, rank: int | Rank, scope: Scope) -> None:
         self.node = node
         self.spec: NodeSpec = node.spec
         self.key = key
         self.volatile = volatile
-        self.rank = rank
+        self._rank = rank
         self.scope = scope
         self.state = State.IDLE
-        self.sources: tuple[Source, ...] = ()
-        self.claims: list[Task] = []
+        self.sources: tuple[Task, ...] = ()
+        """Where its node's links come from, in their order."""
+        self.claims: tuple[Task, ...] = ()
         """Tasks whose values this one may still use."""
         self.uses = 0
-        """How many others may still use this one's values."""
+        """How many claims there are on this one's values."""
         self.missing = 0
-        self.waiters: list[Task | Callable[[], None]] = []
+        self._waiters: Waiter | list[Waiter] | None = None
         self.outputs: tuple[Any, ...] | None = None
-        self.ui: Mapping[str, tuple[Any, ...]] = {}
+        self.ui: Mapping[str, tuple[Any, ...]] = _NOTHING
         self.seconds = 0.0
         self.error: BaseException | None = None
-        self.lazy_errors: list[BaseException] = []
+        self.lazy_errors: tuple[BaseException, ...] = ()
         self.expansion: Expansion | None = None
         self.twin: Task | None = None
         self.tainted = volatile
         """Its result depends on more than an expanding node's key says, or shows something each time."""
         self.late = False
         """Its key became known only in the run: it is, or depends on, an expansion that the first key does not tell."""
-        self.value_keys: Mapping[int, bytes] = {}
+        self.value_keys: Mapping[int, bytes] = _NOTHING
         """Keys of the values among the literals of a node of an expansion, by identity."""
         self.pinned = False
         self.held = False
@@ -126,11 +130,38 @@ class Task:
         """The node's id."""
         return self.node.id
 
+    def links(self) -> Iterator[Source]:
+        """The links into it, as long as it has its sources."""
+        inputs = self.spec.inputs
+        for (name, (_, index)), source in zip(self.node.links.items(), self.sources, strict=False):
+            declared = inputs.get(name)
+            yield Source(name, source, index, declared is not None and declared.lazy)
+
     def forget_values(self) -> None:
         """Let go of the values among the literals; the task has run, and what it gave was used."""
         self.node = replace(self.node, literals={}, extra={})
-        self.value_keys = {}
+        self.value_keys = _NOTHING
         self.spent = True
+
+    @property
+    def rank(self) -> Rank:
+        """What is lower runs first: the place in the plan, then the deeper expansion."""
+        return self._rank if isinstance(self._rank, tuple) else (self._rank, 0, 0)
+
+    def tell(self, waiter: Waiter) -> None:
+        """Have something told when the task is settled."""
+        # Most tasks have one that waits for them, and need no list.
+        if self._waiters is None:
+            self._waiters = waiter
+        elif isinstance(self._waiters, list):
+            self._waiters.append(waiter)
+        else:
+            self._waiters = [self._waiters, waiter]
+
+    def take_waiters(self) -> Sequence[Waiter]:
+        """What waits for this task, which then is told of nothing more."""
+        found, self._waiters = self._waiters, None
+        return () if found is None else found if isinstance(found, list) else (found,)
 
     @property
     def untold(self) -> bool:
@@ -140,12 +171,15 @@ class Task:
     @property
     def parents(self) -> tuple[bytes, ...]:
         """Keys of the tasks that feed it."""
-        return tuple([source.task.key for source in self.sources])
+        return tuple([source.key for source in self.sources])
 
     @property
     def settled(self) -> bool:
         """Whether it will change no more."""
         return self.state >= State.DONE
+
+
+Waiter = Task | Callable[[], None]
 
 
 class Scope:

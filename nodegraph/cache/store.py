@@ -18,7 +18,7 @@ from nodegraph.node import Runtime
 from nodegraph.resources import Resources
 
 LINEAGE = 100_000
-"""How many keys' costs and upstream keys are remembered, held or not."""
+"""Of how many results that are gone the cost and the upstream keys are remembered."""
 STALE_RUNS = 16
 """After so many runs a result that nobody came back for is let go, if it is cheap."""
 CHEAP = 1e-5
@@ -57,7 +57,8 @@ class Cache:
         self._lost: OrderedDict[bytes, Loss] = OrderedDict()
         self._hits = self._misses = self._evictions = 0
         self._runs = 0
-        self._untried: deque[tuple[int, bytes]] = deque()
+        self._untried: deque[tuple[int, list[bytes]]] = deque()
+        """By the runs that had ended: keys of the results made since then."""
 
     @classmethod
     def for_runtime(
@@ -151,12 +152,13 @@ class Cache:
             old = self._take(key)
             if old is not None:
                 entry.uses, entry.pins = old.uses, old.pins + int(pin)
-            self._remember(entry)
             kept = self._admit(entry)
             if kept:
                 self._lost.pop(key, None)
                 if entry.uses == 1:
-                    self._untried.append((self._runs, key))
+                    if not self._untried or self._untried[-1][0] != self._runs:
+                        self._untried.append((self._runs, []))
+                    self._untried[-1][1].append(key)
             return kept
 
     def unpin(self, key: bytes) -> None:
@@ -175,13 +177,14 @@ class Cache:
         with self._lock:
             self._runs += 1
             while self._untried and self._untried[0][0] + STALE_RUNS < self._runs:
-                made, key = self._untried.popleft()
-                entry = self._device.entries.get(key) or self._host.entries.get(key)
-                if entry is None or entry.run != made or entry.uses > 1 or entry.pins:
-                    continue
-                if self._is_cheap(entry):
-                    self._take(key)
-                    self._drop(entry)
+                made, keys = self._untried.popleft()
+                for key in keys:
+                    entry = self._device.entries.get(key) or self._host.entries.get(key)
+                    if entry is None or entry.run != made or entry.uses > 1 or entry.pins:
+                        continue
+                    if self._is_cheap(entry):
+                        self._take(key)
+                        self._drop(entry)
         self.trim()
 
     def trim(self) -> int:
@@ -232,6 +235,7 @@ class Cache:
         tier = self._device if entry.device_blocks else self._host
         victims = tier.add(entry)
         if victims is None:
+            self._remember(entry)
             return tier is self._device and self._demote(entry)
         for victim in victims:
             if tier is self._device:
@@ -268,6 +272,7 @@ class Cache:
     def _drop(self, entry: Entry) -> bool:
         """Out of memory, into the lower tier if there is one; returns whether it is still held."""
         self._evictions += 1
+        self._remember(entry)
         self._note_loss(entry.key, "evicted")
         if self.lower is None or entry.files or entry.pins:
             return False
@@ -292,7 +297,9 @@ class Cache:
         return None
 
     def _forget(self, key: bytes, why: Loss) -> None:
-        if self._take(key) is not None:
+        entry = self._take(key)
+        if entry is not None:
+            self._remember(entry)
             self._note_loss(key, why)
 
     def _note_loss(self, key: bytes, why: Loss) -> None:
