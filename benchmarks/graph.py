@@ -2,14 +2,17 @@
 
 Prints one JSON object with the environment it ran in. `first` and `unchanged` are seconds from the parsed
 document to the last event (bind, foresight, keys, plan, run), the best of several; `_cpu` is the processor time of that run.
+`linearity` is the cost of a node in a chain of 10,000 over that in one of 1,000.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import platform
+import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -143,6 +146,33 @@ def measure(prompt: Prompt, nodes: int, runtime: Runtime, tries: int) -> dict[st
     return found
 
 
+def linearity(runtime: Runtime, short: int = 1_000, long: int = 10_000, rounds: int = 9) -> dict[str, Any]:
+    """Processor time of a node in a long chain over that in a short one: 1 where the cost is linear.
+
+    Each round runs as many nodes in short chains as in one long chain, half of them before it and half after, so that
+    both meet the same load of the machine; each run starts from a collected heap, so that none pays for another's garbage.
+    """
+    workflows = {length: Workflow.from_data(chain(length)) for length in (short, long)}
+    ratios: dict[str, list[float]] = {"first": [], "unchanged": []}
+    for _ in range(rounds):
+        spent = {(name, length): 0.0 for name in ratios for length in workflows}
+        half = [short] * (long // short // 2)
+        for length in [*half, long, *half]:
+            cache = Cache()
+            for name in ("first", "unchanged", "unchanged", "unchanged"):
+                gc.collect()
+                spent[name, length] += asyncio.run(once(workflows[length], runtime, cache))[1]
+        for name, found in ratios.items():
+            found.append(spent[name, long] / spent[name, short])
+    return {
+        name: {
+            "median": round(statistics.median(found), 3),
+            "rounds": [round(one, 3) for one in sorted(found)],
+        }
+        for name, found in ratios.items()
+    }
+
+
 def environment() -> dict[str, Any]:
     """Where this ran."""
     model = platform.processor()
@@ -179,7 +209,9 @@ def main() -> None:
         results = {
             label: measure(make(size), nodes, runtime, tries) for label, make, size, nodes, tries in cases
         }
-    print(json.dumps({"benchmark": "graph", "environment": environment(), "results": results}, indent=2))
+        ratios = linearity(runtime)
+    found = {"environment": environment(), "results": results, "linearity": ratios}
+    print(json.dumps({"benchmark": "graph", **found}, indent=2))
 
 
 if __name__ == "__main__":
