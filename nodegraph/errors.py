@@ -7,11 +7,15 @@ server sends. The exceptions below only carry problems.
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 Severity = Literal["error", "warning"]
+_BRIEF = reprlib.Repr()
+_BRIEF.maxlist = _BRIEF.maxtuple = _BRIEF.maxdict = 40
+_BRIEF.maxstring = _BRIEF.maxother = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,3 +141,11 @@ def did_you_mean(name: str, known: Sequence[str]) -> str | None:
     """`Did you mean 'a' or 'b'?`, or None where nothing is near."""
     matches = nearest(name, known)
     return f"Did you mean {' or '.join(repr(match) for match in matches)}?" if matches else None
+
+
+def shown(found: object, most: int = 80) -> str:
+    """A value of a document for a message, as Python writes it, cut to `most` letters; quick for any size."""
+    if isinstance(found, str):
+        found = found[: most + 1]
+    text = repr(found) if isinstance(found, (str, int, float)) else _BRIEF.repr(found)
+    return text if len(text) <= most else text[: most - 3] + "..."

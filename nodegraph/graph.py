@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from nodegraph.errors import Problem, Severity, ValidationError
+from nodegraph.errors import Problem, ValidationError, shown
+from nodegraph.findings import Findings
 from nodegraph.folders import Folders
-from nodegraph.inputs import BoundNode, Entry, Inputs, Link
+from nodegraph.inputs import NOTHING, BoundNode, Entry, Inputs, Link
+from nodegraph.limits import MAX_TITLE
+from nodegraph.links import BadLink, Fault, bad_link, cycles, digraph_of, no_output, problem_at, wrong_type
 from nodegraph.modes import as_link, resolve
 from nodegraph.node import NodeSpec, OutputSpec
 from nodegraph.sockets import assignable
@@ -38,7 +41,7 @@ class Graph:
     @cached_property
     def digraph(self) -> nx.DiGraph:
         """Nodes by id, an edge from each source to each node that it feeds."""
-        return _digraph(self.nodes)
+        return digraph_of(self.nodes)
 
     @cached_property
     def order(self) -> tuple[str, ...]:
@@ -75,7 +78,7 @@ class Report:
     failed: tuple[str, ...] = ()
     """Targets that cannot run."""
     links: Mapping[str, tuple[Link, ...]] = field(default_factory=dict, repr=False)
-    """The sources of every node of the document."""
+    """Where targets failed: the sources of every node that they may need."""
 
     def dependents(self, node_id: str) -> tuple[str, ...]:
         """The failed targets that need a node."""
@@ -110,27 +113,23 @@ def check(
 ) -> Report:
     """Everything that is wrong with a workflow, and the graph of those targets that can run all the same."""
     prompt = resolve(workflow.prompt, registry)
-    entries, problems = entries_of(prompt)
+    entries, bad_links = entries_of(prompt)
     if targets is None:
         specs = {node_id: registry.get(entry.class_type) for node_id, entry in entries.items()}
         wanted = tuple(node_id for node_id, spec in specs.items() if spec is not None and spec.output)
     else:
         wanted = tuple(dict.fromkeys(targets))
-    found = Binder(registry, folders, workflow.extra.get("models")).check(entries, wanted, problems=problems)
+    binder = Binder(registry, folders, workflow.extra.get("models"))
+    found = binder.check(entries, wanted, bad_links=bad_links)
     if not wanted:
         found = replace(found, problems=(*found.problems, *_no_outputs(found, registry)))
-    stale = tuple(
-        Problem(
-            "stale_parameter",
-            f"the parameter {name!r} sets an input of node {target.node!r}, which is not there.",
-        )
-        for name, parameter in workflow.parameters.items()
-        for target in parameter.targets
-        if target.node not in workflow.prompt
-    )
-    warnings = (*found.warnings, *(replace(problem, severity="warning") for problem in stale))
+    stale = Findings("warning")
+    for name, parameter in workflow.parameters.items():
+        for target in parameter.targets:
+            if target.node not in workflow.prompt:
+                stale.add(None, partial(_stale_parameter, name, target.node))
     graph = found.graph and replace(found.graph, workflow=workflow)
-    return replace(found, graph=graph, warnings=warnings)
+    return replace(found, graph=graph, warnings=(*found.warnings, *stale.told()))
 
 
 def narrowed(report: Report, problems: Sequence[Problem]) -> Report:
@@ -140,31 +139,33 @@ def narrowed(report: Report, problems: Sequence[Problem]) -> Report:
     report = replace(report, problems=(*report.problems, *errors), warnings=(*report.warnings, *warnings))
     if not errors or report.graph is None:
         return report
-    broken = _downstream({error.node for error in errors if error.node is not None}, report.links)
+    broken = _downstream({error.node for error in errors if error.node is not None}, report.graph.nodes)
     good = tuple(target for target in report.graph.targets if target not in broken)
     failed = (*report.failed, *(target for target in report.graph.targets if target in broken))
+    links = {**_links(report.graph.nodes), **report.links} if failed else report.links
     if not good:
-        return replace(report, graph=None, failed=failed)
+        return replace(report, graph=None, failed=failed, links=links)
     kept = report.graph.needed(good)
     nodes = {node_id: node for node_id, node in report.graph.nodes.items() if node_id in kept}
-    return replace(report, graph=replace(report.graph, nodes=nodes, targets=good), failed=failed)
+    graph = replace(report.graph, nodes=nodes, targets=good)
+    return replace(report, graph=graph, failed=failed, links=links)
 
 
-def entries_of(prompt: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Entry], list[Problem]]:
+def entries_of(prompt: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Entry], list[BadLink]]:
     """The nodes of a prompt with links told from literals, and what is no valid link."""
     entries = {}
-    problems = []
+    bad_links = []
     for node_id, node in prompt.items():
         links: dict[str, Link] = {}
         literals: dict[str, Any] = {}
         meta = node.get("_meta")
         title = meta.get("title", "") if meta else ""
-        title = title if type(title) is str else ""
+        title = title[:MAX_TITLE] if type(title) is str else ""
         for name, value in node.get("inputs", {}).items():
             if type(value) is list:
                 link = as_link(value)
                 if link is None:
-                    problems.append(_bad_link(node_id, title, node["class_type"], name, value))
+                    bad_links.append((node_id, name, value))
                     literals[name] = Inputs.BROKEN
                 else:
                     links[name] = link
@@ -172,8 +173,9 @@ def entries_of(prompt: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Entry
                 literals[name] = value["__value__"]
             else:
                 literals[name] = value
-        entries[node_id] = Entry(node["class_type"], links, literals, title)
-    return entries, problems
+        # Documents are large: an empty dict for each node would be one more for the collector.
+        entries[node_id] = Entry(node["class_type"], links or NOTHING, literals or NOTHING, title)
+    return entries, bad_links
 
 
 class Binder:
@@ -193,34 +195,44 @@ class Binder:
         targets: Sequence[str],
         *,
         outer: Callable[[str], Sequence[OutputSpec] | None] = lambda _: None,
-        problems: Iterable[Problem] = (),
+        bad_links: Iterable[BadLink] = (),
     ) -> Report:
-        """Check and convert nodes and their links. `problems` are those that the reader of the entries found."""
-        errors: list[Problem] = list(problems)
-        warnings: list[Problem] = []
+        """Check and convert nodes and their links. `bad_links` are what the reader of the entries could not read.
+
+        What is wrong with a node that no target needs is a warning.
+        """
+        present = [target for target in targets if target in entries]
+        needed = _upstream(present, lambda node_id: entries[node_id].links.values(), entries)
+        errors, warnings = Findings(), Findings("warning")
+        for node_id, name, value in bad_links:
+            found = errors if node_id in needed else warnings
+            found.add(node_id, partial(bad_link, node_id, entries[node_id], name, value))
         nodes: dict[str, BoundNode] = {}
         for node_id, entry in entries.items():
-            node = self._inputs.bind(node_id, entry, errors, warnings)
+            node = self._inputs.bind(node_id, entry, errors if node_id in needed else warnings, warnings)
             if node is not None:
                 nodes[node_id] = node
         for node in nodes.values():
             for name, link in node.links.items():
-                problem = self._link_problem(entries, node, name, link, outer)
-                if problem is not None:
-                    errors.append(problem)
-        links = {node_id: tuple(entry.links.values()) for node_id, entry in entries.items()}
-        errors.extend(_cycles(entries, nodes))
-        errors.extend(self._no_target(target, entries) for target in targets if target not in entries)
-        return _report(entries, nodes, links, tuple(targets), errors, warnings)
+                fault = self._link_fault(entries, node, name, link, outer)
+                if fault is not None:
+                    (errors if node.id in needed else warnings).add(node.id, fault)
+        for node_id, fault in cycles(entries, nodes):
+            (errors if node_id in needed else warnings).add(node_id, fault)
+        for target in targets:
+            if target not in entries:
+                errors.add(None, partial(self._no_target, target, entries))
+        return _report(entries, nodes, tuple(targets), needed, errors, warnings)
 
-    def _link_problem(
+    def _link_fault(
         self,
         entries: Mapping[str, Entry],
         node: BoundNode,
         name: str,
         link: Link,
         outer: Callable[[str], Sequence[OutputSpec] | None],
-    ) -> Problem | None:
+    ) -> Fault | None:
+        """What makes the problem of a link that is wrong."""
         source, index = link
         entry = entries.get(source)
         outputs: Sequence[OutputSpec] | None
@@ -232,110 +244,54 @@ class Binder:
         else:
             outputs = outer(source)
         if outputs is None:
-            return _at(
-                node,
-                name,
-                "bad_linked_input",
-                f"it links to node {source!r}, which is not there.",
-                hint=self._inputs.hint(source, list(entries)),
-            )
-        place = f"node {source} ({entry.class_type})" if entry is not None else f"node {source}"
+            return lambda: self._no_source(node, name, source, entries)
         if index >= len(outputs):
-            listed = ", ".join(f"{i} ({item.name})" for i, item in enumerate(outputs)) or "it has no outputs"
-            text = f"it links to output {index} of {place}, which does not exist."
-            return _at(node, name, "bad_linked_input", text, allowed=listed)
+            return partial(no_output, node, name, link, entry, outputs)
         wanted = node.spec.inputs.get(name)
         given = outputs[index].type
         if wanted is None or given == wanted.type or assignable(given, wanted.type):
             return None
-        text = f"output {index} ({outputs[index].name}) of {place} is of type {given}, but the input takes {wanted.type}."
-        return _at(node, name, "return_type_mismatch", text, found=given, allowed=wanted.type)
+        return partial(wrong_type, node, name, link, entry, outputs[index], wanted.type)
+
+    def _no_source(self, node: BoundNode, name: str, source: str, entries: Mapping[str, Entry]) -> Problem:
+        text = f"it links to node {shown(source)}, which is not there."
+        hint = self._inputs.suggestions.hint("node", source, entries.keys())
+        return problem_at(node, name, "bad_linked_input", text, hint=hint)
 
     def _no_target(self, target: str, entries: Mapping[str, Entry]) -> Problem:
         return Problem(
             "unknown_target",
             f"there is no node {target!r} to run.",
-            hint=self._inputs.hint(target, list(entries)),
+            hint=self._inputs.suggestions.hint("node", target, entries.keys()),
         )
 
 
 def _report(
     entries: Mapping[str, Entry],
     nodes: Mapping[str, BoundNode],
-    links: Mapping[str, tuple[Link, ...]],
     targets: tuple[str, ...],
-    errors: list[Problem],
-    warnings: list[Problem],
+    needed: set[str],
+    errors: Findings,
+    warnings: Findings,
 ) -> Report:
-    """Sort the errors by whether a target needs their node, and keep the targets that need none such."""
-    present = [target for target in targets if target in entries]
-    needed = _upstream(present, lambda node_id: links[node_id], links)
-    broken = (
-        _downstream({error.node for error in errors if error.node is not None}, links) if errors else set()
+    """The report with those targets that need no node with an error."""
+    broken = _downstream(errors.nodes, entries) if errors.nodes else set()
+    good = tuple(target for target in targets if target in entries and target not in broken)
+    failed: tuple[str, ...] = ()
+    links: Mapping[str, tuple[Link, ...]] = {}
+    if len(good) < len(targets):
+        kept = set(good)
+        failed = tuple(target for target in targets if target not in kept)
+        needed = _upstream(good, lambda node_id: entries[node_id].links.values(), entries)
+        links = _links(entries)
+    graph = (
+        Graph({node_id: nodes[node_id] for node_id in entries if node_id in needed}, good) if good else None
     )
-    good = tuple(target for target in present if target not in broken)
-    runs = needed if len(good) == len(present) else _upstream(good, lambda node_id: links[node_id], links)
-    graph = Graph({node_id: nodes[node_id] for node_id in entries if node_id in runs}, good) if good else None
-    problems = [error for error in errors if error.node is None or error.node in needed]
-    unneeded = [
-        _severe(error, "warning") for error in errors if error.node is not None and error.node not in needed
-    ]
-    failed = tuple(target for target in targets if target not in good) if len(good) < len(targets) else ()
-    return Report(graph, tuple(problems), (*warnings, *unneeded), failed, links)
+    return Report(graph, errors.told(), warnings.told(), failed, links)
 
 
-def _cycles(entries: Mapping[str, Entry], nodes: Mapping[str, BoundNode]) -> list[Problem]:
-    """One problem for each knot of nodes that feed themselves, with the path of one cycle in it."""
-    if _in_order(nodes):
-        return []
-    import networkx as nx
-
-    digraph = _digraph(nodes)
-    if nx.is_directed_acyclic_graph(digraph):
-        return []
-    problems = []
-    for knot in nx.strongly_connected_components(digraph):
-        if len(knot) == 1 and not digraph.has_edge(*knot, *knot):
-            continue
-        first = next(node_id for node_id in nodes if node_id in knot)
-        path = [source for source, *_ in nx.find_cycle(digraph.subgraph(knot), first)]
-        shown = path if len(path) <= 20 else [*path[:10], "...", *path[-9:]]
-        problems.append(
-            Problem(
-                "dependency_cycle",
-                f"the nodes feed themselves in a circle: {' -> '.join([*shown, path[0]])}.",
-                node=path[0],
-                title=entries[path[0]].title or None,
-                class_type=entries[path[0]].class_type,
-                hint="Remove one of these links.",
-            )
-        )
-    return problems
-
-
-def _in_order(nodes: Mapping[str, BoundNode]) -> bool:
-    """Whether no node comes before one that feeds it: a quick proof that there is no cycle."""
-    seen: set[str] = set()
-    for node_id, node in nodes.items():
-        for source, _ in node.links.values():
-            if source not in seen and source in nodes:
-                return False
-        seen.add(node_id)
-    return True
-
-
-def _digraph(nodes: Mapping[str, BoundNode]) -> nx.DiGraph:
-    import networkx as nx
-
-    digraph = nx.DiGraph()
-    digraph.add_nodes_from(nodes)
-    digraph.add_edges_from(
-        (source, node_id)
-        for node_id, node in nodes.items()
-        for source, _ in node.links.values()
-        if source in nodes
-    )
-    return digraph
+def _links(nodes: Mapping[str, Entry] | Mapping[str, BoundNode]) -> dict[str, tuple[Link, ...]]:
+    return {node_id: tuple(node.links.values()) for node_id, node in nodes.items()}
 
 
 def _upstream(
@@ -351,10 +307,10 @@ def _upstream(
     return found
 
 
-def _downstream(starts: Iterable[str], links: Mapping[str, tuple[Link, ...]]) -> set[str]:
+def _downstream(starts: Iterable[str], nodes: Mapping[str, Entry] | Mapping[str, BoundNode]) -> set[str]:
     feeds: dict[str, list[str]] = {}
-    for node_id, sources in links.items():
-        for source, _ in sources:
+    for node_id, node in nodes.items():
+        for source, _ in node.links.values():
             feeds.setdefault(source, []).append(node_id)
     found = set(starts)
     waiting = deque(found)
@@ -368,9 +324,9 @@ def _downstream(starts: Iterable[str], links: Mapping[str, tuple[Link, ...]]) ->
 
 def _no_outputs(report: Report, registry: Mapping[str, NodeSpec]) -> list[Problem]:
     """The problem of a workflow with no output node; unknown nodes are then errors, as one may be the output."""
-    unknown = [_severe(item, "error") for item in report.warnings if item.code == "unknown_node"]
-    if unknown:
-        return unknown
+    told = [item for item in report.warnings if item.code in ("unknown_node", "more_problems")]
+    if any(item.code == "unknown_node" for item in told):
+        return [replace(item, severity="error") for item in told]
     names = [name for name, spec in registry.items() if spec.output and not spec.deprecated]
     return [
         Problem(
@@ -381,42 +337,6 @@ def _no_outputs(report: Report, registry: Mapping[str, NodeSpec]) -> list[Proble
     ]
 
 
-def _severe(problem: Problem, severity: Severity) -> Problem:
-    return replace(problem, severity=severity)
-
-
-def _bad_link(node_id: str, title: str, class_type: str, name: str, value: list[Any]) -> Problem:
-    shown = repr(value)
-    return Problem(
-        "bad_linked_input",
-        "a list stands for a link and must be [node id, output index].",
-        node=node_id,
-        title=title or None,
-        class_type=class_type,
-        input=name,
-        found=shown if len(shown) <= 80 else shown[:77] + "...",
-        hint='To give a list as a value, write {"__value__": [...]}.',
-    )
-
-
-def _at(
-    node: BoundNode,
-    name: str,
-    code: str,
-    message: str,
-    *,
-    found: str | None = None,
-    allowed: str | None = None,
-    hint: str | None = None,
-) -> Problem:
-    return Problem(
-        code=code,
-        message=message,
-        node=node.id,
-        title=node.title,
-        class_type=node.spec.name,
-        input=name,
-        found=found,
-        allowed=allowed,
-        hint=hint,
-    )
+def _stale_parameter(name: str, node_id: str) -> Problem:
+    text = f"the parameter {name!r} sets an input of node {shown(node_id)}, which is not there."
+    return Problem("stale_parameter", text)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from nodegraph.errors import NodeError, Problem, did_you_mean, nearest
+from nodegraph.errors import NodeError, Problem, shown
+from nodegraph.findings import Findings, Suggestions
 from nodegraph.folders import Folders
 from nodegraph.node import InputSpec, NodeSpec
 from nodegraph.sockets import Unfit, assignable, convert
 
 Link = tuple[str, int]
-_NO_EXTRA: Mapping[str, Any] = MappingProxyType({})
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +83,14 @@ def addresses(models: Any) -> dict[str, str]:
     return found
 
 
-class _Broken:
-    """Stands for an input whose problem is known already."""
-
-
 class Inputs:
     """Checks the inputs of nodes. Keeps folder listings, so it serves one run and not a session.
 
     `models` are those that the document lists: their addresses are told where a file is missing.
     """
 
-    BROKEN = _Broken()
+    BROKEN: Any = object()
+    """Stands for an input whose problem is known already."""
 
     def __init__(self, registry: Mapping[str, NodeSpec], folders: Folders, models: Any = None) -> None:
         self._registry = registry
@@ -100,17 +99,15 @@ class Inputs:
         self._types: dict[str, _Type] = {}
         self._files: dict[str, tuple[list[str], frozenset[str]]] = {}
         self._options: dict[tuple[str, ...], frozenset[str]] = {}
-        self._hints: dict[tuple[str, int], str | None] = {}
+        self.suggestions = Suggestions()
 
-    def bind(
-        self, node_id: str, entry: Entry, errors: list[Problem], warnings: list[Problem]
-    ) -> BoundNode | None:
-        """The node with its inputs converted; problems are appended. None where its type is not known."""
+    def bind(self, node_id: str, entry: Entry, errors: Findings, warnings: Findings) -> BoundNode | None:
+        """The node with its inputs converted; problems are added. None where its type is not known."""
         kind = self._types.get(entry.class_type)
         if kind is None:
             spec = self._registry.get(entry.class_type)
             if spec is None:
-                errors.append(self._unknown(node_id, entry))
+                errors.add(node_id, lambda: self._unknown(node_id, entry))
                 return None
             kind = self._types[entry.class_type] = _Type(spec)
         return _One(self, kind, node_id, entry, errors, warnings).bound()
@@ -158,8 +155,8 @@ class Inputs:
         try:
             if self._folders.look(kind, raw) is not None:
                 return raw
-            hint = self._published(kind, raw) or self.hint(raw, names) or "Put it into one of these folders."
-            error = self._folders.missing(kind, raw, names, hint)
+            hint = self._published(kind, raw) or self.suggestions.hint(f"file of {kind}", raw, names)
+            error = self._folders.missing(kind, raw, names, hint or "Put it into one of these folders.")
         except NodeError as outside:
             error = outside
         except (OSError, ValueError):
@@ -173,13 +170,6 @@ class Inputs:
             return None
         return f"It is published at {address}. Put it into {self._folders.roots(kind)[0]}."
 
-    def hint(self, name: str, known: Sequence[str]) -> str | None:
-        """`Did you mean ...?`; remembered, and given up after many, so that no document makes it slow."""
-        key = (name, len(known))
-        if key not in self._hints:
-            self._hints[key] = did_you_mean(name, known) if len(self._hints) < 50 else None
-        return self._hints[key]
-
     def _unknown(self, node_id: str, entry: Entry) -> Problem:
         return Problem(
             code="unknown_node",
@@ -187,7 +177,7 @@ class Inputs:
             node=node_id,
             title=entry.title or None,
             class_type=entry.class_type[:200],
-            hint=self.hint(entry.class_type, list(self._registry))
+            hint=self.suggestions.hint("node type", entry.class_type, self._registry.keys())
             or "The pack that declares it may be missing.",
         )
 
@@ -216,8 +206,8 @@ class _One:
         kind: _Type,
         node_id: str,
         entry: Entry,
-        errors: list[Problem],
-        warnings: list[Problem],
+        errors: Findings,
+        warnings: Findings,
     ) -> None:
         self.inputs = inputs
         self.kind = kind
@@ -225,17 +215,17 @@ class _One:
         self.entry = entry
         self.errors = errors
         self.warnings = warnings
+        self.failed = False
 
     def bound(self) -> BoundNode:
         """The node; every declared input that has no problem is in it."""
         entry, spec = self.entry, self.kind.spec
         links = entry.links
         literals: dict[str, Any] = {}
-        extra = _NO_EXTRA
+        extra = NOTHING
         given = len(entry.literals) + len(links)
         used = 0
         missing: list[str] = []
-        before = len(self.errors)
         for name, item in self.kind.inputs:
             if name in links:
                 used += 1
@@ -252,26 +242,28 @@ class _One:
                 self._convert(name, item, raw, literals)
         if used < given:
             links, extra = self._undeclared(missing)
-        for name in missing:
-            self._missing(name)
-        if spec.validate is not None and len(self.errors) == before:
+        if missing:
+            self._missing(missing)
+        if spec.validate is not None and not self.failed:
             self._hook(literals)
-        return BoundNode(self.id, spec, entry.title or spec.display_name, literals, links, extra)
+        title = entry.title or spec.display_name
+        return BoundNode(self.id, spec, title, literals or NOTHING, links, extra)
 
     def _convert(self, name: str, item: InputSpec, raw: Any, literals: dict[str, Any]) -> None:
         try:
             literals[name] = self.inputs.literal(item, raw)
         except Unfit as error:
-            self.errors.append(
-                self.problem(
-                    error.code,
-                    error.message,
-                    input=name,
-                    found=_shown(raw),
-                    allowed=error.allowed,
-                    hint=error.hint,
-                )
-            )
+            unfit = error
+            self.fail(lambda: self._unfit(name, raw, unfit))
+
+    def _unfit(self, name: str, raw: Any, error: Unfit) -> Problem:
+        hint = error.hint
+        if error.options and isinstance(raw, str):
+            what = f"choice of {name} of {self.kind.spec.name}"
+            hint = self.inputs.suggestions.hint(what, raw, error.options)
+        return self.problem(
+            error.code, error.message, input=name, found=shown(raw), allowed=error.allowed, hint=hint
+        )
 
     def _undeclared(self, missing: list[str]) -> tuple[Mapping[str, Link], Mapping[str, Any]]:
         """Links and extra literals once undeclared inputs are passed on (**kwargs) or dropped with a warning."""
@@ -282,41 +274,54 @@ class _One:
                 for name, value in self.entry.literals.items()
                 if name not in names and value is not Inputs.BROKEN
             }
-        for name in (*self.entry.links, *self.entry.literals):
-            if name not in names and not (missing and nearest(name, missing)):
-                known = list(spec.inputs)
-                hint = self.inputs.hint(name, known) if known else None
-                text = f"{spec.name} has no input {name!r}; it is ignored."
-                self.warnings.append(
-                    self.problem("undeclared_input", text, input=name, hint=hint, warning=True)
-                )
-        return {name: link for name, link in self.entry.links.items() if name in names}, _NO_EXTRA
+        near, what = self.inputs.suggestions.nearest, f"missing input of node {self.id}"
+        for name in self._unknown_names():
+            if not missing or not near(what, name, missing):
+                self.warnings.add(self.id, partial(self._undeclared_input, name))
+        return {name: link for name, link in self.entry.links.items() if name in names}, NOTHING
 
-    def _missing(self, name: str) -> None:
-        item = self.kind.spec.inputs[name]
-        undeclared = [
-            other for other in (*self.entry.links, *self.entry.literals) if other not in self.kind.names
-        ]
-        near = nearest(name, undeclared, 1) if undeclared else []
+    def _undeclared_input(self, name: str) -> Problem:
+        spec = self.kind.spec
+        hint = self.inputs.suggestions.hint(f"input of {spec.name}", name, spec.inputs.keys())
+        text = f"{spec.name} has no input {name!r}; it is ignored."
+        return self.problem("undeclared_input", text, input=name, hint=hint)
+
+    def _unknown_names(self) -> list[str]:
+        names = self.kind.names
+        return [name for name in (*self.entry.links, *self.entry.literals) if name not in names]
+
+    def _missing(self, names: list[str]) -> None:
+        unknown = self._unknown_names()
+        for name in names:
+            self.fail(partial(self._missing_input, name, unknown))
+
+    def _missing_input(self, name: str, unknown: list[str]) -> Problem:
+        near = self.inputs.suggestions.nearest(f"unknown input of node {self.id}", name, unknown)
         hint = f"{near[0]!r} is given, which the node does not have: is {name!r} meant?" if near else None
-        text = f"the input {name!r} ({item.type}) is required and not given."
-        self.errors.append(self.problem("required_input_missing", text, input=name, hint=hint))
+        text = f"the input {name!r} ({self.kind.spec.inputs[name].type}) is required and not given."
+        return self.problem("required_input_missing", text, input=name, hint=hint)
 
     def _hook(self, literals: Mapping[str, Any]) -> None:
         verdict = self.inputs.run_hook(self.kind, literals)
-        if isinstance(verdict, NodeError):
-            self.errors.append(
-                self.problem(
-                    "custom_validation_failed" if verdict.code == "node_failed" else verdict.code,
-                    verdict.message,
-                    input=verdict.input,
-                    found=verdict.found,
-                    allowed=verdict.allowed,
-                    hint=verdict.hint,
-                )
-            )
-        elif verdict is not None:
-            self.errors.append(self.problem("custom_validation_failed", verdict))
+        if verdict is not None:
+            self.fail(lambda: self._verdict(verdict))
+
+    def _verdict(self, verdict: str | NodeError) -> Problem:
+        if isinstance(verdict, str):
+            return self.problem("custom_validation_failed", verdict)
+        return self.problem(
+            "custom_validation_failed" if verdict.code == "node_failed" else verdict.code,
+            verdict.message,
+            input=verdict.input,
+            found=verdict.found,
+            allowed=verdict.allowed,
+            hint=verdict.hint,
+        )
+
+    def fail(self, make: Callable[[], Problem]) -> None:
+        """Add an error of this node."""
+        self.failed = True
+        self.errors.add(self.id, make)
 
     def problem(
         self,
@@ -327,7 +332,6 @@ class _One:
         found: str | None = None,
         allowed: str | None = None,
         hint: str | None = None,
-        warning: bool = False,
     ) -> Problem:
         """A problem of this node."""
         return Problem(
@@ -340,10 +344,4 @@ class _One:
             found=found,
             allowed=allowed,
             hint=hint,
-            severity="warning" if warning else "error",
         )
-
-
-def _shown(raw: Any) -> str:
-    text = repr(raw)
-    return text if len(text) <= 80 else text[:77] + "..."

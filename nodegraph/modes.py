@@ -6,10 +6,13 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+from nodegraph.limits import MAX_NAME
 from nodegraph.node import NodeSpec
 from nodegraph.sockets import LITERAL_TYPES, assignable
 
 RUN, MUTED, BYPASSED = 0, 2, 4
+_MAX_SOCKETS = 100
+"""How many inputs of a node of unknown type are tried for one that may take an output's place."""
 Prompt = Mapping[str, Mapping[str, Any]]
 Link = tuple[str, int]
 
@@ -46,6 +49,7 @@ def resolve(prompt: Prompt, registry: Mapping[str, NodeSpec]) -> Prompt:
     if not any(modes.values()):
         return prompt
     kept: dict[str, dict[str, Any]] = {}
+    past: dict[Link, Link | None] = {}
     feeds: dict[str, list[tuple[str, str]]] = {}
     lost: deque[tuple[str, str]] = deque()
     for node_id, node in prompt.items():
@@ -54,7 +58,7 @@ def resolve(prompt: Prompt, registry: Mapping[str, NodeSpec]) -> Prompt:
         inputs = dict(node.get("inputs", {}))
         for name, value in inputs.items():
             link = as_link(value)
-            source = _source(link, prompt, registry, modes)
+            source = link and _source(link, prompt, registry, modes, past)
             if source != link and source is not None:
                 inputs[name] = [*source]
             if link is not None and (source is None or modes.get(source[0]) == MUTED):
@@ -75,15 +79,26 @@ def resolve(prompt: Prompt, registry: Mapping[str, NodeSpec]) -> Prompt:
 
 
 def _source(
-    link: Link | None, prompt: Prompt, registry: Mapping[str, NodeSpec], modes: Mapping[str, int]
+    link: Link,
+    prompt: Prompt,
+    registry: Mapping[str, NodeSpec],
+    modes: Mapping[str, int],
+    past: dict[Link, Link | None],
 ) -> Link | None:
-    seen: set[Link] = set()
-    while link is not None and modes.get(link[0]) == BYPASSED:
-        if link in seen:
-            return None
-        seen.add(link)
-        link = _past(prompt[link[0]], link[1], registry)
-    return link
+    """What a link leads to past bypassed nodes; None where that is nothing. `past` keeps what was found on the way."""
+    way: list[Link] = []
+    found: Link | None = link
+    while found is not None and modes.get(found[0]) == BYPASSED:
+        if found in past:
+            found = past[found]
+            break
+        # Until it is known better: a link that leads back to itself leads to nothing.
+        past[found] = None
+        way.append(found)
+        found = _past(prompt[found[0]], found[1], registry)
+    for one in way:
+        past[one] = found
+    return found
 
 
 def _past(node: Mapping[str, Any], index: int, registry: Mapping[str, NodeSpec]) -> Link | None:
@@ -111,7 +126,7 @@ def _past_unknown(node: Mapping[str, Any], index: int) -> Link | None:
     if not isinstance(sockets, list) or not isinstance(outputs, list) or index >= len(outputs):
         return None
     wanted = _type_of(outputs[index])
-    for item in (*sockets[index : index + 1], *sockets):
+    for item in (*sockets[index : index + 1], *sockets[:_MAX_SOCKETS]):
         link = as_link(node.get("inputs", {}).get(item.get("name") if isinstance(item, dict) else None))
         if link is not None and assignable(_type_of(item), wanted):
             return link
@@ -120,4 +135,4 @@ def _past_unknown(node: Mapping[str, Any], index: int) -> Link | None:
 
 def _type_of(socket: Any) -> str:
     found = socket.get("type") if isinstance(socket, dict) else None
-    return found if isinstance(found, str) else "*"
+    return found[:MAX_NAME] if isinstance(found, str) else "*"

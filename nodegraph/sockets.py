@@ -7,11 +7,9 @@ name that a value class was declared with (`@value("LATENT")`). Several names jo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
-
-from nodegraph.errors import did_you_mean
 
 ANY = "*"
 LITERAL_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})
@@ -128,14 +126,30 @@ def assignable(source: str, target: str) -> bool:
 
 
 class Unfit(Exception):
-    """A literal that does not fit its socket: (code, message, what is allowed, hint)."""
+    """A literal that does not fit its socket: (code, message, what is allowed, hint); for a choice, its options."""
 
-    def __init__(self, code: str, message: str, allowed: str | None = None, hint: str | None = None) -> None:
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        allowed: str | None = None,
+        hint: str | None = None,
+        options: Sequence[str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
-        self.allowed = allowed
         self.hint = hint
+        self.options = options
+        self._allowed = allowed
+
+    @property
+    def allowed(self) -> str | None:
+        """What is allowed, in words."""
+        if self.options is None:
+            return self._allowed
+        shown = ", ".join(repr(option) for option in self.options[:12]) or "nothing (the list is empty)"
+        return shown + (f" and {len(self.options) - 12} more" if len(self.options) > 12 else "")
 
 
 def convert(
@@ -247,12 +261,4 @@ def _choose(literal: object, options: list[str]) -> str:
         return literal
     if isinstance(literal, (int, float)) and not isinstance(literal, bool) and str(literal) in options:
         return str(literal)
-    shown = ", ".join(repr(option) for option in options[:12]) or "nothing (the list is empty)"
-    if len(options) > 12:
-        shown += f" and {len(options) - 12} more"
-    raise Unfit(
-        "value_not_in_list",
-        "the value is not one of the choices.",
-        shown,
-        did_you_mean(literal, options) if isinstance(literal, str) else None,
-    )
+    raise Unfit("value_not_in_list", "the value is not one of the choices.", options=options)

@@ -11,13 +11,16 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nodegraph.errors import Problem, ValidationError, did_you_mean
+from nodegraph.errors import Problem, ValidationError, shown
+from nodegraph.findings import Findings, Suggestions
 from nodegraph.formats.document_text import write
-from nodegraph.formats.json_text import MAX_BYTES, owned, parse, refuse
+from nodegraph.formats.json_text import owned, parse, refuse, refuse_nodes, refuse_size
 from nodegraph.formats.png import embedded, is_picture
+from nodegraph.limits import MAX_BYTES, MAX_NAME, MAX_NODES, MAX_PARAMETERS, MAX_PICTURE_BYTES, MAX_TITLE
 
 if TYPE_CHECKING:
     from nodegraph.node import NodeSpec
@@ -109,42 +112,47 @@ class Workflow:
         if "nodegraph" in data:
             if type(data["nodegraph"]) is not int or data["nodegraph"] != VERSION:
                 refuse(
-                    f"{name} is a document of version {data['nodegraph']!r}; this release reads version {VERSION}.",
+                    f"{name} is a document of version {shown(data['nodegraph'])}; this release reads version {VERSION}.",
                     code="invalid_prompt",
                 )
-            return cls._of_document(data, name)
+            return cls.of_json(data, name)
         if not any(isinstance(node, dict) and "class_type" in node for node in data.values()):
             if isinstance(data.get("nodes"), list):
                 from nodegraph.formats.comfy_ui import from_ui
 
                 return from_ui(data, registry, name)
             if "prompt" in data:
-                return cls._of_document(data, name)
+                return cls.of_json(data, name)
             if data:
-                keys = ", ".join(repr(key) for key in list(data)[:5])
+                keys = ", ".join(shown(key) for key in list(data)[:5])
                 refuse(
                     f"{name} is not a workflow: no node with a class_type is in it.",
                     code="invalid_prompt",
                     found=f"the keys {keys}",
                 )
-        return cls._of_document({"prompt": data}, name)
+        return cls.of_json({"prompt": data}, name)
 
     @classmethod
-    def _of_document(cls, data: dict[str, Any], name: str) -> Workflow:
-        problems: list[Problem] = []
+    def of_json(cls, data: dict[str, Any], name: str) -> Workflow:
+        """A workflow of a document of plain JSON data, which is not copied. Raises ValidationError."""
+        problems = Findings()
         prompt = data.get("prompt")
         if not isinstance(prompt, dict):
             refuse(
                 f"{name} has no 'prompt' object with the nodes.", code="invalid_prompt", found=_kind(prompt)
             )
+        if len(prompt) > MAX_NODES:
+            refuse_nodes(name)
         for node_id, node in prompt.items():
-            problems.extend(_node_problems(node_id, node))
+            _check_node(node_id, node, problems)
         title = data.get("title", "")
         if not isinstance(title, str):
-            problems.append(Problem("invalid_prompt", "the title must be text.", found=_kind(title)))
+            problems.add(
+                None, lambda: Problem("invalid_prompt", "the title must be text.", found=_kind(title))
+            )
         parameters = _parameters(data.get("parameters", {}), problems)
         if problems:
-            raise ValidationError(problems)
+            raise ValidationError(problems.told())
         extra = {
             key: value
             for key, value in data.items()
@@ -192,37 +200,30 @@ class Workflow:
 
     def with_values(self, values: Mapping[str, Any]) -> Workflow:
         """The workflow with declared parameters set. Raises ValidationError for names that are not declared."""
-        problems: list[Problem] = []
+        problems, suggestions = Findings(), Suggestions()
         changes: dict[tuple[str, str], Any] = {}
         for name, value in values.items():
             parameter = self.parameters.get(name)
             if parameter is None:
-                problems.append(
-                    Problem(
-                        "unknown_parameter",
-                        f"the workflow declares no parameter {name!r}.",
-                        allowed=", ".join(self.parameters) or "none are declared",
-                        hint=did_you_mean(name, list(self.parameters)),
-                    )
-                )
+                problems.add(None, partial(self._no_parameter, name, suggestions))
                 continue
             for target in parameter.targets:
                 if target.node not in self.prompt:
-                    problems.append(self._no_node(target.node, f"the parameter {name!r} sets"))
+                    what = f"the parameter {name!r} sets"
+                    problems.add(None, partial(self._no_node, target.node, what, suggestions))
                 changes[target.node, target.input] = value
         return self._changed(changes, problems)
 
     def with_inputs(self, values: Mapping[str, Any]) -> Workflow:
         """The workflow with inputs set: `{"3.steps": 20}`. Raises ValidationError for nodes that are not there."""
-        problems: list[Problem] = []
+        problems, suggestions = Findings(), Suggestions()
         changes: dict[tuple[str, str], Any] = {}
         for place, value in values.items():
             node_id, input_name = self.split_place(place)
             if not input_name:
-                text = f"{place!r} names no input; write NODE.INPUT, such as 3.steps."
-                problems.append(Problem("unknown_input", text))
+                problems.add(None, partial(_no_input, place))
             elif node_id not in self.prompt:
-                problems.append(self._no_node(node_id, f"{place!r} sets"))
+                problems.add(None, partial(self._no_node, node_id, f"{shown(place)} sets", suggestions))
             changes[node_id, input_name] = value
         return self._changed(changes, problems)
 
@@ -235,17 +236,25 @@ class Workflow:
         node_id, _, input_name = place.partition(".")
         return node_id, input_name
 
-    def _no_node(self, node_id: str, what: str) -> Problem:
+    def _no_parameter(self, name: str, suggestions: Suggestions) -> Problem:
         return Problem(
-            "unknown_node_id",
-            f"{what} an input of node {node_id!r}, which the workflow does not have.",
-            allowed=_some(list(self.prompt)),
-            hint=did_you_mean(node_id, list(self.prompt)),
+            "unknown_parameter",
+            f"the workflow declares no parameter {shown(name)}.",
+            allowed=_some(list(self.parameters)) if self.parameters else "none are declared",
+            hint=suggestions.hint("parameter", name, self.parameters.keys()),
         )
 
-    def _changed(self, changes: Mapping[tuple[str, str], Any], problems: list[Problem]) -> Workflow:
+    def _no_node(self, node_id: str, what: str, suggestions: Suggestions) -> Problem:
+        return Problem(
+            "unknown_node_id",
+            f"{what} an input of node {shown(node_id)}, which the workflow does not have.",
+            allowed=_some(list(self.prompt)),
+            hint=suggestions.hint("node", node_id, self.prompt.keys()),
+        )
+
+    def _changed(self, changes: Mapping[tuple[str, str], Any], problems: Findings) -> Workflow:
         if problems:
-            raise ValidationError(problems)
+            raise ValidationError(problems.told())
         prompt = dict(self.prompt)
         for (node_id, name), value in changes.items():
             inputs = {
@@ -258,20 +267,22 @@ class Workflow:
 
 def read_file(path: Path) -> bytes:
     """The bytes of a workflow file or pipe. Raises ValidationError where it cannot be read or is too large."""
-    shown = str(path) if len(str(path)) <= 200 else f"{str(path)[:197]}..."
+    place = str(path) if len(str(path)) <= 200 else f"{str(path)[:197]}..."
     try:
         with open(path, "rb", opener=_open_at_once) as file:
             begun = _begun(file.fileno())
-            data = begun + file.read(MAX_BYTES + 1 - len(begun))
+            most = MAX_PICTURE_BYTES if is_picture(begun or file.peek(16)) else MAX_BYTES
+            if os.fstat(file.fileno()).st_size > most:
+                refuse_size(path.name, most)
+            data = file.read(most + 1 - len(begun))
+            data = begun + data if begun else data
     except OSError as error:
         reason = "it is a folder, not a file" if os.path.isdir(path) else error.strerror or str(error)
-        raise ValidationError(Problem("cannot_read", f"cannot read {shown}: {reason}.")) from None
+        raise ValidationError(Problem("cannot_read", f"cannot read {place}: {reason}.")) from None
     except ValueError:
-        raise ValidationError(Problem("cannot_read", f"{shown!r} is not a file name.")) from None
-    if len(data) > MAX_BYTES:
-        refuse(
-            f"{path.name} is larger than {MAX_BYTES // 2**20} MiB, the most that is read.", code="too_large"
-        )
+        raise ValidationError(Problem("cannot_read", f"{place!r} is not a file name.")) from None
+    if len(data) > most:
+        refuse_size(path.name, most)
     return data
 
 
@@ -311,38 +322,59 @@ def write_atomically(path: Path, data: str | bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _node_problems(node_id: str, node: Any) -> list[Problem]:
+def _check_node(node_id: str, node: Any, problems: Findings) -> None:
+    def wrong(text: str, found: str | None = None) -> None:
+        # A long id would be long in each message.
+        place = node_id if len(node_id) <= MAX_NAME else None
+        problems.add(place, lambda: Problem("invalid_prompt", text, place, _title(node), found=found))
+
+    if len(node_id) > MAX_NAME:
+        wrong(f"the id of a node is longer than {MAX_NAME:,} letters.", shown(node_id))
     if not isinstance(node, dict):
-        return [Problem("invalid_prompt", "a node must be an object.", node=node_id, found=_kind(node))]
-    problems = []
-    title = node["_meta"].get("title") if isinstance(node.get("_meta"), dict) else None
-    title = title if isinstance(title, str) else None
-    if not isinstance(node.get("class_type"), str):
-        text = "the node has no class_type, the name of its type."
-        problems.append(Problem("invalid_prompt", text, node=node_id, title=title))
+        wrong("a node must be an object.", _kind(node))
+        return
+    kind, inputs = node.get("class_type"), node.get("inputs")
+    if not isinstance(kind, str):
+        wrong("the node has no class_type, the name of its type.")
+    elif len(kind) > MAX_NAME:
+        wrong(f"the class_type is longer than {MAX_NAME:,} letters.", shown(kind))
     for name in ("inputs", "_meta"):
         if not isinstance(node.get(name, {}), dict):
-            text = f"{name} must be an object."
-            problems.append(
-                Problem("invalid_prompt", text, node=node_id, title=title, found=_kind(node[name]))
-            )
-    return problems
+            wrong(f"{name} must be an object.", _kind(node[name]))
+    if isinstance(inputs, dict):
+        for name in inputs:
+            if len(name) > MAX_NAME:
+                wrong(f"the name of an input is longer than {MAX_NAME:,} letters.", shown(name))
 
 
-def _parameters(data: Any, problems: list[Problem]) -> dict[str, Parameter]:
+def _no_input(place: str) -> Problem:
+    return Problem("unknown_input", f"{shown(place)} names no input; write NODE.INPUT, such as 3.steps.")
+
+
+def _title(node: Any) -> str | None:
+    meta = node.get("_meta") if isinstance(node, dict) else None
+    title = meta.get("title") if isinstance(meta, dict) else None
+    return title[:MAX_TITLE] if isinstance(title, str) else None
+
+
+def _parameters(data: Any, problems: Findings) -> dict[str, Parameter]:
+    def wrong(text: str, *, found: str | None = None, allowed: str | None = None) -> None:
+        problems.add(None, lambda: Problem("invalid_parameter", text, found=found, allowed=allowed))
+
     if not isinstance(data, dict):
-        problems.append(Problem("invalid_parameter", "parameters must be an object.", found=_kind(data)))
+        wrong("parameters must be an object.", found=_kind(data))
+        return {}
+    if len(data) > MAX_PARAMETERS:
+        wrong("there are too many parameters.", found=f"{len(data):,}", allowed=f"up to {MAX_PARAMETERS:,}")
         return {}
     found = {}
     for name, declared in data.items():
         items = declared if isinstance(declared, list) else [declared]
         if not _PARAMETER_NAME.fullmatch(name):
-            text = f"{name[:80]!r} is no name for a parameter: letters, digits, _ and - only."
-            problems.append(Problem("invalid_parameter", text))
+            wrong(f"{shown(name)} is no name for a parameter: letters, digits, _ and - only.")
         elif not items or not all(_is_target(item) for item in items):
-            text = f"the parameter {name!r} does not say which input it sets."
             allowed = '{"node": id, "input": name}, or a list of these'
-            problems.append(Problem("invalid_parameter", text, allowed=allowed))
+            wrong(f"the parameter {name!r} does not say which input it sets.", allowed=allowed)
         else:
             targets = tuple(Target(str(item["node"]), item["input"]) for item in items)
             description = next((item["description"] for item in items if "description" in item), None)

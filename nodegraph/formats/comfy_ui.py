@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nodegraph.formats import widgets
-from nodegraph.formats.json_text import refuse
+from nodegraph.formats.json_text import check, refuse
 from nodegraph.formats.ui_graph import (
     INSIDE,
     NOTES,
@@ -50,8 +50,10 @@ def from_ui(data: Json, registry: Mapping[str, NodeSpec] | None, name: str) -> W
         document = {"nodegraph": 1, **reader.fields(), "prompt": reader.prompt()}
     except RecursionError:
         refuse(f"{name} nests too deeply.", code="nested_too_deeply")
+    # Parts of it lie deeper than they did in the file.
+    check(document, name)
     document["extra_data"] = {"extra_pnginfo": {"workflow": data}}
-    return Workflow.from_data(document, registry, name=name)
+    return Workflow.of_json(document, name)
 
 
 class _Reader:

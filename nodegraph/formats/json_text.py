@@ -1,20 +1,23 @@
-"""Strict JSON: what `json.loads` lets pass (NaN, keys given twice, hostile nesting) is refused, with its place."""
+"""Strict JSON: what `json.loads` lets pass (NaN, keys given twice, hostile nesting and sizes) is refused, with its place."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 
-from nodegraph.errors import Problem, ValidationError
+from nodegraph.errors import Problem, ValidationError, shown
+from nodegraph.limits import MAX_BYTES, MAX_DEPTH, MAX_NODES, MAX_VALUES
 
-MAX_BYTES = 64 * 2**20
-"""The largest document that is read."""
-MAX_DEPTH = 100
-"""How deep lists and objects may nest."""
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}:,]|[^\s\[\]{}:,"]+', re.DOTALL)
+MAX_DIGITS = 4000
+"""Of a whole number; Python itself converts hardly more."""
+# Possessive: what a text of millions of letters matched is never tried again, nor remembered letter by letter.
+_STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_TOKEN = re.compile(_STRING + r'|[\[\]{}:,]|[^\s\[\]{}:,"]++', re.DOTALL)
+_BEGINS_VALUE = re.compile(_STRING + r"?|([\[{,])", re.DOTALL)
+_BIG = 10**MAX_DIGITS
 
 
 class _Refused(Exception):
@@ -26,11 +29,17 @@ def parse(data: bytes | str, name: str = "the document") -> Any:
 
     Raises ValidationError, naming line and column, for text that is not UTF-8 (a byte order mark is
     accepted) or not JSON, for NaN and Infinity, numbers out of range, a key given twice in one object,
-    nesting deeper than MAX_DEPTH, or more than MAX_BYTES.
+    nesting deeper than MAX_DEPTH, more than MAX_BYTES or more than MAX_VALUES.
     """
     if len(data) > MAX_BYTES:
-        refuse(f"{name} is larger than {MAX_BYTES // 2**20} MiB, the most that is read.", code="too_large")
+        refuse_size(name, MAX_BYTES)
     text = _decode(data, name) if isinstance(data, bytes) else data.removeprefix("\ufeff")
+    if _holds_too_many(text):
+        refuse(
+            f"{name} holds more than {MAX_VALUES:,} values, the most that are read.",
+            code="too_large",
+            hint="Keep long lists in files, or split the workflow.",
+        )
     try:
         value = json.loads(
             text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float, parse_int=_int
@@ -43,7 +52,16 @@ def parse(data: bytes | str, name: str = "the document") -> Any:
     except _Refused as error:
         place = _place(text)
         refuse(f"{name}: {error}{place}.")
-    return owned(value, name)
+    check(value, name)
+    return value
+
+
+def check(value: Any, name: str = "the document") -> None:
+    """Raise ValidationError for nesting deeper than MAX_DEPTH and half of a surrogate pair in what the decoder made."""
+    try:
+        _check([value], 0)
+    except _Refused as error:
+        refuse(f"{name}: {error}.")
 
 
 def owned(value: Any, name: str = "the document") -> Any:
@@ -58,9 +76,64 @@ def owned(value: Any, name: str = "the document") -> Any:
         refuse(f"{name}: {error}.")
 
 
-def refuse(message: str, *, code: str = "invalid_json", found: str | None = None) -> NoReturn:
+def refuse(
+    message: str, *, code: str = "invalid_json", found: str | None = None, hint: str | None = None
+) -> NoReturn:
     """Raise ValidationError with one problem of the whole document."""
-    raise ValidationError(Problem(code, message, found=found)) from None
+    raise ValidationError(Problem(code, message, found=found, hint=hint)) from None
+
+
+def refuse_size(name: str, most: int) -> NoReturn:
+    """Raise ValidationError for a file of more than `most` bytes."""
+    refuse(
+        f"{name} is larger than {most // 2**20} MiB, the most that is read.",
+        code="too_large",
+        hint="Keep pictures and other data in files of their own, which the workflow names.",
+    )
+
+
+def refuse_nodes(name: str) -> NoReturn:
+    """Raise ValidationError for a workflow of more than MAX_NODES nodes."""
+    refuse(
+        f"{name} has more than {MAX_NODES:,} nodes, the most that are read.",
+        code="too_large",
+        hint="Split the workflow into several.",
+    )
+
+
+def _holds_too_many(text: str) -> bool:
+    """Whether a text holds more than MAX_VALUES values: each comma begins one, each bracket is one and may begin one."""
+    if text.count(",") + text.count("[") + text.count("{") <= MAX_VALUES:
+        return False
+    # Commas and brackets inside of strings count for nothing.
+    values = 0
+    for index, match in enumerate(_BEGINS_VALUE.finditer(text)):
+        if match.lastindex is not None:
+            values += 1
+            if values > MAX_VALUES:
+                return True
+        elif index > 3 * values + 2:
+            # More strings than places for them: not JSON, as the decoder will say.
+            return False
+    return False
+
+
+def _check(values: Iterable[Any], depth: int) -> None:
+    """Refuse what the decoder lets pass. Raises _Refused."""
+    if depth > MAX_DEPTH:
+        raise _Refused(f"lists or objects nest more than {MAX_DEPTH} deep")
+    for value in values:
+        kind = type(value)
+        if kind is str:
+            if not value.isascii():
+                _whole_text(value)
+        elif kind is dict:
+            for key in value:
+                if not key.isascii():
+                    _whole_text(key)
+            _check(value.values(), depth + 1)
+        elif kind is list:
+            _check(value, depth + 1)
 
 
 def _copy(value: Any, depth: int) -> Any:
@@ -69,7 +142,9 @@ def _copy(value: Any, depth: int) -> Any:
         if not value.isascii():
             _whole_text(value)
         return value
-    if kind is int or kind is bool or value is None:
+    if kind is int:
+        return _whole_number(value)
+    if kind is bool or value is None:
         return value
     if kind is float:
         if not math.isfinite(value):
@@ -96,6 +171,12 @@ def _whole_text(text: str) -> None:
         raise _Refused(
             f"a text holds half of a surrogate pair, \\u{ord(text[error.start]):04x}, which is no character"
         ) from None
+
+
+def _whole_number(number: int) -> int:
+    if not -_BIG < number < _BIG:
+        raise _Refused(f"a number has more than {MAX_DIGITS} digits")
+    return number
 
 
 def _decode(data: bytes, name: str) -> str:
@@ -126,8 +207,8 @@ def _float(text: str) -> float:
 
 
 def _int(text: str) -> int:
-    if len(text) > 4000:
-        raise _Refused("a number has more than 4000 digits")
+    if len(text) > MAX_DIGITS:
+        raise _Refused(f"a number has more than {MAX_DIGITS} digits")
     return int(text)
 
 
@@ -168,11 +249,11 @@ def _refusable(text: str) -> Iterator[tuple[int, str]]:
         elif token.startswith('"'):
             keys = seen[-1] if seen and key_next else None
             if keys is not None:
-                key = json.loads(token, strict=False)
+                key = json.loads(token, strict=False) if "\\" in token else token[1:-1]
                 if key in keys:
-                    yield match.start(), repr(key)
+                    yield match.start(), shown(key)
                 keys.add(key)
-        elif token in ("NaN", "Infinity", "-Infinity") or len(token) > 4000 or _too_large(token):
+        elif token in ("NaN", "Infinity", "-Infinity") or len(token) > MAX_DIGITS or _too_large(token):
             yield match.start(), token[:20]
 
 

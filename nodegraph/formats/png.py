@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from nodegraph.errors import Problem, ValidationError
 from nodegraph.formats.a1111 import from_parameters, is_parameters
-from nodegraph.formats.json_text import MAX_BYTES, parse, refuse
+from nodegraph.formats.json_text import parse, refuse
+from nodegraph.limits import MAX_BYTES
 
 if TYPE_CHECKING:
     from nodegraph.node import NodeSpec
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _EXIF_TEXT_TAGS = (0x010E, 0x010F, 0x0110)
+_MAX_CHUNKS = 200_000
+"""A picture has some thousands at most; empty ones would come to millions."""
 
 
 def is_picture(data: bytes) -> bool:
@@ -65,7 +68,7 @@ def embedded(
 
 
 def texts_of(data: bytes) -> dict[str, str]:
-    """The texts in a PNG or WebP by keyword; what is damaged is left out."""
+    """The texts in a PNG or WebP by keyword; what is damaged is left out, and what comes after MAX_BYTES of text."""
     if data.startswith(PNG_SIGNATURE):
         return dict(_png_texts(data))
     return dict(_webp_texts(data))
@@ -78,26 +81,48 @@ def _object(value: Any, name: str) -> dict[str, Any]:
 
 
 def _png_texts(data: bytes) -> Iterator[tuple[str, str]]:
-    position = len(PNG_SIGNATURE)
-    while position + 8 <= len(data):
-        size, kind = struct.unpack_from(">I4s", data, position)
-        body = data[position + 8 : position + 8 + size]
-        position += size + 12
+    room = MAX_BYTES
+    for kind, start, end in _chunks(data, len(PNG_SIGNATURE), ">I4s"):
+        if kind not in (b"tEXt", b"zTXt", b"iTXt"):
+            continue
+        body = data[start:end]
         keyword, _, rest = body.partition(b"\0")
         text: bytes | None = None
         if kind == b"tEXt":
-            yield keyword.decode("latin-1"), _utf8_or_latin1(rest)
+            text, decoded = rest, _utf8_or_latin1
         elif kind == b"zTXt":
-            text = _inflate(rest[1:])
-            if text is not None:
-                yield keyword.decode("latin-1"), text.decode("latin-1")
+            text, decoded = _inflate(rest[1:], room), _latin1
         elif kind == b"iTXt" and len(rest) >= 2:
             compressed = rest[0] == 1
             _, _, after_language = rest[2:].partition(b"\0")
             _, _, body = after_language.partition(b"\0")
-            text = _inflate(body) if compressed else body
-            if text is not None:
-                yield keyword.decode("latin-1"), text.decode("utf-8", "replace")
+            text, decoded = _inflate(body, room) if compressed else body, _utf8
+        if text is None:
+            continue
+        # A few bytes may inflate to millions: what one text took, the others have not.
+        room -= len(text)
+        if room < 0:
+            return
+        yield _latin1(keyword), decoded(text)
+
+
+def _chunks(data: bytes, position: int, layout: str) -> Iterator[tuple[bytes, int, int]]:
+    """(kind, start, end) of each chunk of a PNG (`>I4s`) or WebP (`<4sI`); what follows _MAX_CHUNKS is passed over."""
+    for _ in range(_MAX_CHUNKS):
+        if position + 8 > len(data):
+            return
+        first, second = struct.unpack_from(layout, data, position)
+        kind, size = (first, second) if layout == "<4sI" else (second, first)
+        yield kind, position + 8, position + 8 + size
+        position += size + (12 if layout == ">I4s" else 8 + (size & 1))
+
+
+def _latin1(text: bytes) -> str:
+    return text.decode("latin-1")
+
+
+def _utf8(text: bytes) -> str:
+    return text.decode("utf-8", "replace")
 
 
 def _utf8_or_latin1(text: bytes) -> str:
@@ -108,23 +133,19 @@ def _utf8_or_latin1(text: bytes) -> str:
         return text.decode("latin-1")
 
 
-def _inflate(data: bytes) -> bytes | None:
-    """Decompressed bytes, None where they are damaged or beyond the size that is read."""
+def _inflate(data: bytes, most: int) -> bytes | None:
+    """Decompressed bytes, only `most` + 1 of them where there are more; None where they are damaged."""
     try:
-        decoder = zlib.decompressobj()
-        text = decoder.decompress(data, MAX_BYTES)
+        return zlib.decompressobj().decompress(data, most + 1)
     except zlib.error:
         return None
-    return None if decoder.unconsumed_tail else text
 
 
 def _webp_texts(data: bytes) -> Iterator[tuple[str, str]]:
-    position = 12
-    while position + 8 <= len(data):
-        kind, size = struct.unpack_from("<4sI", data, position)
+    for kind, start, end in _chunks(data, 12, "<4sI"):
         if kind == b"EXIF":
-            yield from _exif_texts(data[position + 8 : position + 8 + size])
-        position += 8 + size + (size & 1)
+            yield from _exif_texts(data[start:end])
+            return  # there is one at most
 
 
 def _exif_texts(data: bytes) -> Iterator[tuple[str, str]]:

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-from nodegraph.formats.json_text import refuse
+from nodegraph.errors import shown
+from nodegraph.formats.json_text import refuse, refuse_nodes
+from nodegraph.limits import MAX_NAME, MAX_NODES, MAX_VALUES
 from nodegraph.modes import BYPASSED, MUTED
 from nodegraph.sockets import assignable
 
@@ -21,8 +24,10 @@ INSIDE, OUTSIDE = "-10", "-20"
 MAX_NESTING = 20
 MAX_INSTANCES = 5000
 """Of sub-graphs in all: each level of nesting may multiply them."""
-MAX_OPENED = 4_000_000
+MAX_OPENED = 2 * MAX_VALUES
 """Of values that the sub-graphs may come to when all are opened; a text counts for each 32 of its letters."""
+MAX_SOCKETS = 100
+"""How many inputs of a bypassed node are tried for one that may take an output's place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,20 @@ class Scope:
     children: dict[str, Scope] = field(default_factory=dict)
     ids: dict[str, str] = field(default_factory=dict)
     """The ids in the document, by those in the file."""
+
+    @cached_property
+    def outer(self) -> Mapping[str, Slot]:
+        """The inputs of the instance by name."""
+        assert self.instance is not None
+        found: dict[str, Slot] = {}
+        for slot in self.instance.inputs:
+            found.setdefault(slot.name, slot)
+        return found
+
+    @cached_property
+    def promoted(self) -> Mapping[str, Any]:
+        """The values that the instance's own widgets hold, by the input that they stand for."""
+        return {} if self.instance is None else promoted(self.instance)
 
     def all(self) -> Iterator[Scope]:
         """This scope and all within it."""
@@ -232,9 +251,9 @@ class UiGraph:
         return self._parsed[key]
 
     def _check_nesting(self, definition: Definition, around: tuple[str, ...]) -> None:
-        shown = definition.name or definition.id
+        title = definition.name or definition.id
         if definition.id in around:
-            refuse(f"{self._name}: the sub-graph {shown[:80]!r} holds itself.", code="invalid_prompt")
+            refuse(f"{self._name}: the sub-graph {title[:80]!r} holds itself.", code="invalid_prompt")
         if len(around) >= MAX_NESTING:
             refuse(f"{self._name} nests sub-graphs more than {MAX_NESTING} deep.", code="nested_too_deeply")
 
@@ -247,7 +266,11 @@ class UiGraph:
             found = prefix + node.id
         if found in self._taken:
             refuse(f"two nodes of {place} have the id {found[:80]}.", code="invalid_prompt")
+        if len(found) > MAX_NAME:
+            refuse(f"{place}: the id of a node is longer than {MAX_NAME:,} letters.", code="too_large")
         self._taken.add(found)
+        if len(self._taken) > MAX_NODES:
+            refuse_nodes(self._name)
         return found
 
 
@@ -261,7 +284,7 @@ def past(node: UiNode, slot: int) -> str | None:
     if not 0 <= slot < len(node.outputs):
         return None
     wanted = node.outputs[slot][1]
-    for item in (*node.inputs[slot : slot + 1], *node.inputs):
+    for item in (*node.inputs[slot : slot + 1], *node.inputs[:MAX_SOCKETS]):
         if item.link is not None and assignable(item.type, wanted):
             return item.link
     return None
@@ -291,12 +314,10 @@ def _is_pair(item: Any) -> bool:
 
 
 def _outer_slot(scope: Scope, slot: int) -> Slot | None:
-    assert scope.definition is not None and scope.instance is not None
+    assert scope.definition is not None
     if not 0 <= slot < len(scope.definition.inputs):
         return None
-    wanted = scope.definition.inputs[slot][0]
-    slots = scope.instance.inputs
-    return next((item for item in slots if item.name == wanted), None)
+    return scope.outer.get(scope.definition.inputs[slot][0])
 
 
 def _outer_link(scope: Scope, slot: int) -> str | None:
@@ -307,10 +328,7 @@ def _outer_link(scope: Scope, slot: int) -> str | None:
 
 def _promoted_value(scope: Scope, slot: int) -> Value | None:
     found = _outer_slot(scope, slot)
-    if found is None or scope.instance is None:
-        return None
-    values = promoted(scope.instance)
-    return Value(values[found.name]) if found.name in values else None
+    return Value(scope.promoted[found.name]) if found is not None and found.name in scope.promoted else None
 
 
 def _inner_link(scope: Scope, slot: int) -> str | None:
@@ -322,13 +340,13 @@ def _inner_link(scope: Scope, slot: int) -> str | None:
 
 def _node(item: Any, place: str) -> UiNode:
     if not isinstance(item, dict):
-        refuse(f"{place}: a node is not an object.", code="invalid_prompt", found=repr(item)[:80])
+        refuse(f"{place}: a node is not an object.", code="invalid_prompt", found=shown(item))
     node_id = item.get("id")
     if type(node_id) not in (int, str):
-        refuse(f"{place}: a node has no id.", code="invalid_prompt", found=repr(node_id)[:80])
+        refuse(f"{place}: a node has no id.", code="invalid_prompt", found=shown(node_id))
     where = f"{place}, node {str(node_id)[:80]}"
     if not isinstance(item.get("type"), str):
-        refuse(f"{where}: it has no type.", code="invalid_prompt", found=repr(item.get("type"))[:80])
+        refuse(f"{where}: it has no type.", code="invalid_prompt", found=shown(item.get("type")))
     inputs = []
     for slot in _objects(item, "inputs", where):
         link = slot.get("link")
@@ -343,7 +361,7 @@ def _node(item: Any, place: str) -> UiNode:
     outputs = [(_text(slot, "name"), _type(slot)) for slot in _objects(item, "outputs", where)]
     values = item.get("widgets_values")
     if values is not None and not isinstance(values, (list, dict)):
-        refuse(f"{where}: widgets_values is no list.", code="invalid_prompt", found=repr(values)[:80])
+        refuse(f"{where}: widgets_values is no list.", code="invalid_prompt", found=shown(values))
     properties = _part(item, "properties", dict, where)
     own = properties.get("nodegraph")
     mode = item.get("mode")
@@ -374,9 +392,7 @@ def _link(item: Any, place: str) -> tuple[str, tuple[str, int]]:
     if slot is None or isinstance(slot, str):
         slot = int(slot) if slot and is_number(slot) else 0
     if type(link) not in (int, str) or type(origin) not in (int, str) or type(slot) is not int:
-        refuse(
-            f"{place}: a link does not say where it comes from.", code="invalid_prompt", found=repr(item)[:80]
-        )
+        refuse(f"{place}: a link does not say where it comes from.", code="invalid_prompt", found=shown(item))
     return str(link), (str(origin), slot)
 
 
@@ -387,7 +403,7 @@ def _part(data: Json, key: str, kind: type, place: str) -> Any:
         return kind()
     if not isinstance(found, kind):
         words = "a list" if kind is list else "an object"
-        refuse(f"{place}: {key} is not {words}.", code="invalid_prompt", found=repr(found)[:80])
+        refuse(f"{place}: {key} is not {words}.", code="invalid_prompt", found=shown(found))
     return found
 
 
@@ -414,4 +430,9 @@ def _text(data: Json, key: str) -> str:
 def _type(slot: Json) -> str:
     """The type of a socket; old files give a choice by the list of its options."""
     found = slot.get("type")
-    return found if isinstance(found, str) and found else ("COMBO" if isinstance(found, list) else "*")
+    # Several types may stand in one text, but not thousands.
+    return (
+        found[:MAX_NAME]
+        if isinstance(found, str) and found
+        else ("COMBO" if isinstance(found, list) else "*")
+    )

@@ -371,12 +371,6 @@ def test_a_chain_of_ten_thousand_nodes_binds(folders: Folders) -> None:
     assert nx.is_directed_acyclic_graph(graph.digraph)
 
 
-def test_ten_thousand_unknown_nodes_are_all_reported(folders: Folders) -> None:
-    prompt = {str(i): node(f"Nothing{i}", a=[str(i - 1), 0]) for i in range(10_000)}
-    prompt["out"] = node("ToyShow", item=["9999", 0])
-    assert len(check(Workflow.from_data(prompt), REGISTRY, folders).problems) == 10_000
-
-
 def test_nodes_of_an_expansion_bind_by_the_same_rules(folders: Folders) -> None:
     binder = Binder(REGISTRY, folders)
     recipe = Recipe("m")

@@ -163,7 +163,7 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_parsed(tmp_path: Path)
     path = tmp_path / "large.json"
     with path.open("wb") as file:
         file.truncate(100 * 10**6)
-    with pytest.raises(ValidationError, match="larger than 64 MiB"):
+    with pytest.raises(ValidationError, match="larger than 32 MiB"):
         Workflow.load(path)
 
 

@@ -290,7 +290,7 @@ def test_a_hostile_file_gives_one_clear_error(data: Json, message: str) -> None:
         ('{"nodes": ' + "[" * 100_000, "nest"),
         ('{"nodes": [{"id": 1, "type": "A", "widgets_values": [NaN]}], "links": []}', "NaN"),
         ('{"nodes": [], "nodes": []}', "a key twice"),
-        ('{"nodes": ["' + "x" * (65 * 2**20), "larger than 64 MiB"),
+        ('{"nodes": ["' + "x" * (65 * 2**20), "larger than 32 MiB"),
     ],
 )
 def test_hostile_text_gives_one_clear_error(text: str, message: str) -> None:
