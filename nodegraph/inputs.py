@@ -251,10 +251,24 @@ class _One:
 
     def _convert(self, name: str, item: InputSpec, raw: Any, literals: dict[str, Any]) -> None:
         try:
-            literals[name] = self.inputs.literal(item, raw)
+            value = literals[name] = self.inputs.literal(item, raw)
         except Unfit as error:
             unfit = error
             self.fail(lambda: self._unfit(name, raw, unfit))
+            return
+        if item.range is not None and item.range.floor:
+            step = item.range.step
+            if type(value) is int and type(step) is int and value % step:
+                self.warnings.add(self.id, partial(self._between_steps, name, value, step))
+
+    def _between_steps(self, name: str, value: int, step: int) -> Problem:
+        lower = value - value % step
+        return self.problem(
+            "value_between_steps",
+            f"the value is no multiple of {step}: the node takes it as {lower}.",
+            input=name,
+            found=str(value),
+        )
 
     def _unfit(self, name: str, raw: Any, error: Unfit) -> Problem:
         hint = error.hint

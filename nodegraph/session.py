@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -98,10 +99,7 @@ class Session:
 
     def bind(self, workflow: Workflow, targets: Sequence[str] | None = None) -> Graph:
         """The graph of a workflow. Raises ValidationError with every problem."""
-        report = self.check(workflow, targets)
-        if report.problems or report.graph is None:
-            raise ValidationError(report.problems)
-        return report.graph
+        return _graph_of(self.check(workflow, targets))
 
     def foresee(self, graph: Graph) -> Foresight:
         """What a graph will come to, as far as its nodes can say. Raises ValidationError as `plan` does."""
@@ -153,17 +151,24 @@ class Session:
     ) -> Result:
         """Run to the end and give the result, whatever its status; `on_event` is called with each event.
 
-        Raises ValidationError where the workflow cannot run. May be called where an event loop is running already.
+        Of a workflow, its warnings are among the result's problems. Raises ValidationError where the workflow cannot run.
+        May be called where an event loop is running already.
         """
-        if parameters and isinstance(workflow, Workflow):
-            workflow = workflow.with_values(parameters)
-        graph = workflow if isinstance(workflow, Graph) else self.bind(workflow, targets)
+        warnings: tuple[Problem, ...] = ()
+        if isinstance(workflow, Workflow):
+            given = workflow.with_values(parameters) if parameters else workflow
+            report = self.check(given, targets)
+            graph, warnings = _graph_of(report), report.warnings
+        else:
+            graph = workflow
         token = cancel or CancelToken()
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            return asyncio.run(self._collect(graph, on_event, token))
-        return self._in_thread(graph, on_event, token)
+            result = asyncio.run(self._collect(graph, on_event, token))
+        else:
+            result = self._in_thread(graph, on_event, token)
+        return replace(result, problems=(*warnings, *result.problems)) if warnings else result
 
     async def _collect(self, graph: Graph, on_event: OnEvent | None, token: CancelToken) -> Result:
         recorder = Recorder()
@@ -223,3 +228,9 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _graph_of(report: Report) -> Graph:
+    if report.problems or report.graph is None:
+        raise ValidationError(report.problems)
+    return report.graph

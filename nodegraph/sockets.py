@@ -19,12 +19,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Allowed numbers, both ends included. `step` and `round` are for widgets and are not enforced."""
+    """Allowed numbers, both ends included. `step` and `round` are for widgets and are not enforced.
+
+    `floor`: the node takes a whole number that is no multiple of `step` for the next lower one that is. A workflow that
+    gives such a number gets a warning that says so.
+    """
 
     min: float | int
     max: float | int
     step: float | int | None = None
     round: float | bool | None = None
+    floor: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from nodes.values import AREA_UNIT, Area, Cond, Conditioning, Image, Latent, Mas
 
 Strength = Annotated[float, Range(0.0, 10.0, step=0.01)]
 Fraction = Annotated[float, Range(0.0, 1.0, step=0.01)]
-Pixels = Annotated[int, Range(0, MAX_SIZE, step=8)]
+Pixels = Annotated[int, Range(0, MAX_SIZE, step=8, floor=True)]
 Percent = Annotated[float, Range(0.0, 1.0, step=0.001)]
 
 
@@ -115,8 +115,8 @@ def conditioning_concat(conditioning_to: Conditioning, conditioning_from: Condit
 )
 def conditioning_set_area(
     conditioning: Conditioning,
-    width: Annotated[int, Range(64, MAX_SIZE, step=8)] = 64,
-    height: Annotated[int, Range(64, MAX_SIZE, step=8)] = 64,
+    width: Annotated[int, Range(64, MAX_SIZE, step=8, floor=True)] = 64,
+    height: Annotated[int, Range(64, MAX_SIZE, step=8, floor=True)] = 64,
     x: Pixels = 0,
     y: Pixels = 0,
     strength: Strength = 1.0,

@@ -28,10 +28,10 @@ Pixels = Annotated[int, Range(0, MAX_SIZE, step=8)]
 @node("EmptyLatentImage", category="latent", display_name="Empty Latent Image", foresee=forms.empty)
 def empty_latent_image(
     width: Annotated[
-        int, Range(16, MAX_SIZE, step=8), Widget(tooltip="Width of the pictures in pixels.")
+        int, Range(16, MAX_SIZE, step=8, floor=True), Widget(tooltip="Width of the pictures in pixels.")
     ] = 512,
     height: Annotated[
-        int, Range(16, MAX_SIZE, step=8), Widget(tooltip="Height of the pictures in pixels.")
+        int, Range(16, MAX_SIZE, step=8, floor=True), Widget(tooltip="Height of the pictures in pixels.")
     ] = 512,
     batch_size: Annotated[int, Range(1, 4096), Widget(tooltip="How many pictures to make at once.")] = 1,
 ) -> Latent:

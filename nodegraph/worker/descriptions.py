@@ -113,6 +113,7 @@ def _input_data(item: InputSpec) -> dict[str, Any]:
         data["default"] = _literal(item.default)
     if item.range is not None:
         data["range"] = [item.range.min, item.range.max, item.range.step, item.range.round]
+        data["range"] += [True] if item.range.floor else []
     if item.choice is not None:
         data["choice"] = _given(item.choice, Choice())
     widget = _given(item.widget, Widget())

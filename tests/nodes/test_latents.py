@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from nodegraph.node import NodeError
+from nodegraph.node import NodeError, spec_of
 from nodes import latents
 from nodes.values import Latent, Mask
 
@@ -28,6 +28,19 @@ def test_empty_latents(width: int, height: int, shape: tuple[int, ...]) -> None:
     latent = latents.empty_latent_image(width, height, 2)
     assert latent.samples.shape == shape and latent.samples.dtype == torch.float32
     assert not latent.samples.any()
+
+
+def test_sizes_between_two_multiples_of_eight_are_taken_as_the_lower_as_the_input_says() -> None:
+    spec = spec_of(latents.empty_latent_image)
+    assert spec is not None
+    assert [item.name for item in spec.inputs.values() if item.range and item.range.floor] == [
+        "width",
+        "height",
+    ]
+    assert (
+        latents.empty_latent_image(130, 135).samples.shape
+        == latents.empty_latent_image(128, 128).samples.shape
+    )
 
 
 @pytest.mark.parametrize(
