@@ -44,7 +44,7 @@ def _uni_pc(
     x = x / float(torch.sqrt(1.0 + levels[0].sigma ** 2))
     known = [_x0(denoise, x, levels[0])]
     for index in range(1, total + 1):
-        on_step(Step(index - 1, total, sigmas[index - 1], x, known[-1]))
+        on_step(Step(index - 1, total, sigmas[index - 1], _unscaled(x, levels[index - 1]), known[-1]))
         used = index if index < order else min(order, total + 1 - index)
         step = _Step(levels[index - used : index + 1], known[-used:], variant)
         predicted = step.predict(x)
@@ -136,6 +136,10 @@ class _Step:
 
 def _x0(denoise: Denoiser, x: Tensor, level: _Level) -> Tensor:
     sigma = level.given
-    x_unscaled = x * float(torch.sqrt(level.sigma**2 + 1.0))
+    x_unscaled = _unscaled(x, level)
     eps = (x_unscaled - denoise(x_unscaled, sigma)) / sigma
     return (x - eps * float(level.std)) / float(level.alpha)
+
+
+def _unscaled(x: Tensor, level: _Level) -> Tensor:
+    return x * float(torch.sqrt(level.sigma**2 + 1.0))

@@ -81,6 +81,17 @@ def test_each_step_is_reported_once_with_its_level(name: str) -> None:
     assert all(step.x.shape == step.x0.shape == (2, 4, 4, 4) for step in steps)
 
 
+@pytest.mark.parametrize("name", [name for name, spec in SAMPLERS.items() if spec.noise == "none"])
+def test_a_step_reports_the_latent_at_its_level(name: str) -> None:
+    steps: list[Step] = []
+    levels = sigmas("exponential", 6, Discrete())
+    x = noised(Discrete(), float(levels[0]))
+    run(name, Point(0.7), x, levels, seed=1, on_step=steps.append)
+    noise = (x - 0.7) / float(levels[0])
+    for step in steps:
+        assert torch.allclose((step.x - 0.7) / step.sigma, noise, atol=1e-3)
+
+
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_an_exception_in_on_step_ends_the_run(name: str) -> None:
     class StopError(Exception):
