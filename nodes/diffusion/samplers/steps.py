@@ -67,6 +67,9 @@ def flow_ancestral(sigma: float, sigma_next: float, eta: float) -> tuple[float, 
 
     The scale and the noise bring level and signal back to those of `sigma_next`.
     """
+    if not eta:
+        # Of the difference below the rounding would be left, whose root is no longer small.
+        return sigma_next, 1.0, 0.0
     start, end = scalar(sigma), scalar(sigma_next)
     down = end * (1 + (end / start - 1) * eta)
     kept, kept_down = 1 - end, 1 - down
