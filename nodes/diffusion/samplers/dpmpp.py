@@ -98,7 +98,9 @@ def dpmpp_2s_ancestral_cfg_pp(
     """Take `dpmpp_2s_ancestral` steps from the guided x0 along the unconditional noise.
 
     Source: https://arxiv.org/abs/2406.08070. `eta` is the share of the posterior's noise, `s_noise` scales what
-    is added.
+    is added. Shared pictures rest on a shift from the inner stage's unconditional x0 to the first stage's guided one.
+    So without guidance it still takes back half of the step's change of x0, and however many steps there are,
+    they do not end where the probability flow does.
     """
     for index, sigma, sigma_next in intervals(sigmas):
         x0, uncond = evaluate_with_uncond(denoise, x, sigmas, index, on_step)

@@ -72,7 +72,7 @@ def ipndm_v(
     """Step with iPNDM's weights of up to fourth order, adapted to uneven steps.
 
     The weights are those of https://github.com/zju-pi/diff-sampler, on which shared pictures rest; from third
-    order they are not quite the exact integrals that `lms` uses.
+    order they are not quite the exact integrals that `lms` uses, and add up to 1 only where steps keep one ratio.
     """
     slopes: list[Tensor] = []
     levels = torch.tensor(sigmas, dtype=torch.float32)

@@ -6,12 +6,12 @@ distribution below the element stays the same at all noise levels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from scipy.optimize import brentq
-from scipy.stats import norm
 from torch import Tensor
 
 from nodes.diffusion.parametrisation import Discrete, Parametrisation
@@ -62,8 +62,8 @@ class Mixture:
     def _share_below(self, value: float, sigma: float) -> float:
         alpha = self._alpha(sigma)
         width = (alpha**2 * self.spread**2 + sigma**2) ** 0.5
-        shares = [norm.cdf((value - alpha * mean) / width) for mean in self.means]
-        return float(sum(weight * share for weight, share in zip(self.weights, shares, strict=True)))
+        shares = [math.erfc((alpha * mean - value) / (width * 2**0.5)) / 2 for mean in self.means]
+        return sum(weight * share for weight, share in zip(self.weights, shares, strict=True))
 
 
 @dataclass(frozen=True)
