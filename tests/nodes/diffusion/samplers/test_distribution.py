@@ -38,7 +38,7 @@ VARIANCE_EXPLODING_ONLY: list[tuple[str, dict[str, Option]]] = [("ddpm", {})]
 def moments_after(name: str, options: dict[str, Option], scheme: Parametrisation) -> tuple[float, float]:
     denoise = Mixture(means=(0.7,), weights=(1.0,), spread=0.5, parametrisation=scheme)
     # An increment of a Brownian path takes longer than all else in a step; who uses it is of second order.
-    steps = 60 if SAMPLERS[name].noise == "brownian" else 120
+    steps = 30 if SAMPLERS[name].noise == "brownian" else 120
     levels = sigmas("karras" if not scheme.is_flow else "sgm_uniform", steps, scheme)
     noise = torch.randn(1, 4, 32, 32, generator=torch.Generator().manual_seed(1))
     x = scheme.noise_scaling(float(levels[0]), noise, torch.zeros_like(noise), True)
