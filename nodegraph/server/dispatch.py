@@ -10,7 +10,7 @@ from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from nodegraph.jobs import Job, JobRequest, JobStatus, JobStore
+from nodegraph.jobs import Job, JobError, JobRequest, JobStatus, JobStore
 from nodegraph.server.answers import Refused, problem_data
 from nodegraph.server.catalogue import Catalogue
 from nodegraph.server.comfy import Stream, status_text
@@ -30,6 +30,8 @@ START_DELAY = 0.2
 CLIENTS_A_SECOND = 2000
 """How many clients are told of the queue in a second: 1,000 are told every half second."""
 PLAN_TIMEOUT = 60.0
+PRUNE_INTERVAL = 3600.0
+"""Seconds between two looks for jobs that the history need not keep."""
 
 
 class Dispatch:
@@ -67,6 +69,7 @@ class Dispatch:
         self._starting = asyncio.create_task(self._start_workers())
         self._starting.add_done_callback(_told)
         self.background(self._tell_status())
+        self.background(self._prune())
 
     async def _start_workers(self) -> None:
         """In the background: what workers take is loaded while the first requests are answered."""
@@ -84,6 +87,15 @@ class Dispatch:
         await asyncio.shield(self._starting)
         assert self._supervisor is not None
         return self._supervisor
+
+    async def _prune(self) -> None:
+        """Now and then, forget what the store's retention does not keep."""
+        while True:
+            try:
+                await self.store.prune()
+            except JobError as error:
+                LOG.warning("old jobs could not be forgotten: %s", error)
+            await asyncio.sleep(PRUNE_INTERVAL)
 
     async def close(self) -> None:
         """Stop the workers and close the store; what ran goes back to the queue."""
