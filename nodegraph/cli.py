@@ -351,7 +351,7 @@ def validate(
 ) -> None:
     """Check a workflow and say everything that is wrong with it."""
     from nodegraph.api import Settings
-    from nodegraph.report import print_json, problem_data, show_problems
+    from nodegraph.report import print_json, show_problems
 
     with _reported(json):
         workflow = _load(file, ctx.obj, models_dir)
@@ -359,7 +359,7 @@ def validate(
         report = session.check(workflow, _ids(targets))
         found = (*session.problems, *workflow.problems, *report.problems, *report.warnings)
         if json:
-            print_json({"valid": not report.problems, "problems": [problem_data(item) for item in found]})
+            print_json({"valid": not report.problems, "problems": [item.data() for item in found]})
         else:
             show_problems(found)
             if not report.problems and report.graph is not None:
@@ -540,10 +540,10 @@ def _reported(json: bool = False) -> Iterator[None]:
     try:
         yield
     except NodegraphError as error:
-        from nodegraph.report import print_json, problem_data, show_problems
+        from nodegraph.report import print_json, show_problems
 
         if json:
-            print_json({"status": "invalid", "problems": [problem_data(item) for item in error.problems]})
+            print_json({"status": "invalid", "problems": [item.data() for item in error.problems]})
         else:
             show_problems(error.problems)
         sys.exit(FAILED if isinstance(error, (RunError, ServerError)) else BAD_INPUT)

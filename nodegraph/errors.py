@@ -9,8 +9,8 @@ from __future__ import annotations
 import difflib
 import reprlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 Severity = Literal["error", "warning"]
 _BRIEF = reprlib.Repr()
@@ -56,6 +56,11 @@ class Problem:
         if self.allowed is not None:
             text += f" Allowed: {self.allowed}."
         return f"{text} {self.hint}" if self.hint else text
+
+    def data(self) -> dict[str, Any]:
+        """The problem as JSON data, without what it does not say."""
+        found = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {name: value for name, value in found.items() if value is not None}
 
 
 class NodegraphError(Exception):

@@ -6,7 +6,6 @@ import json
 import sys
 import traceback
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -63,11 +62,6 @@ def show_problems(problems: Iterable[Problem]) -> None:
         console.print(problem_text(problem))
 
 
-def problem_data(problem: Problem) -> dict[str, Any]:
-    """A problem as JSON data, without what it does not say."""
-    return {key: value for key, value in asdict(problem).items() if value is not None}
-
-
 def print_json(data: Any) -> None:
     """One JSON object on stdout."""
     unicode = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
@@ -99,7 +93,7 @@ def result_data(result: Result, warnings: Iterable[Problem] = ()) -> dict[str, A
         "ran": list(result.ran),
         "cached": list(result.cached),
         "skipped": list(result.skipped),
-        "problems": [problem_data(problem) for problem in (*result.problems, *warnings)],
+        "problems": [problem.data() for problem in (*result.problems, *warnings)],
     }
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
 from typing import Any
 
 from aiohttp import web
@@ -65,12 +64,6 @@ def dumps(data: Any) -> bytes:
     return json.dumps(data, separators=(",", ":"), allow_nan=False).encode()
 
 
-def problem_data(problem: Problem) -> dict[str, Any]:
-    """A problem as JSON data, without what it does not say."""
-    found = {item.name: getattr(problem, item.name) for item in fields(problem)}
-    return {name: value for name, value in found.items() if value is not None}
-
-
 def error_item(problem: Problem) -> dict[str, Any]:
     """A problem as an item of ComfyUI's error lists."""
     details = [f"Found: {problem.found}." if problem.found else "", problem.hint or ""]
@@ -97,7 +90,7 @@ def error_data(problems: Iterable[Problem], node_errors: Mapping[str, Any] | Non
     return {
         "error": error_item(listed[0]),
         "node_errors": dict(node_errors or {}),
-        "problems": [problem_data(problem) for problem in listed],
+        "problems": [problem.data() for problem in listed],
     }
 
 

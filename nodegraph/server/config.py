@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nodegraph.errors import Problem, ValidationError
+from nodegraph.limits import MAX_BYTES, MAX_NODES
 
 PORT = 8188
 """ComfyUI's, so that clients find the server where they look for it."""
@@ -21,11 +22,11 @@ MIN_TOKEN = 16
 class Limits:
     """How much one request, one client and one document may ask for."""
 
-    body: int = 32 * 2**20
+    body: int = MAX_BYTES
     """Bytes of a JSON body."""
     upload: int = 256 * 2**20
     """Bytes of an uploaded file."""
-    nodes: int = 20_000
+    nodes: int = MAX_NODES
     """Nodes of a document."""
     pixels: int = 2**27
     """Pixels of a picture that is decoded here, for a preview or a mask."""

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from nodegraph.jobs import Job, JobError, JobRequest, JobStatus, JobStore
-from nodegraph.server.answers import Refused, problem_data
+from nodegraph.server.answers import Refused
 from nodegraph.server.catalogue import Catalogue
 from nodegraph.server.comfy import Stream, status_text
 from nodegraph.server.config import ServerConfig
@@ -207,7 +207,7 @@ class Dispatch:
         found = await (await self._supervisor_up()).plan(document, targets, PLAN_TIMEOUT)
         return {
             "nodes": [dict(row) for row in found.rows],
-            "problems": [problem_data(item) for item in (*found.problems, *found.warnings)],
+            "problems": [item.data() for item in (*found.problems, *found.warnings)],
         }
 
     def catch_up(self, client: Client) -> None:
@@ -221,7 +221,7 @@ class Dispatch:
         found = []
         for state in self._supervisor.workers if self._supervisor is not None else ():
             data = asdict(state)
-            data["problems"] = [problem_data(problem) for problem in state.problems]
+            data["problems"] = [problem.data() for problem in state.problems]
             found.append(data)
         return found
 

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from nodegraph.errors import Problem, ValidationError
 from nodegraph.jobs import Job, JobRequest
-from nodegraph.server.answers import Refused, error_data, error_item, problem_data, read_json, reply
+from nodegraph.server.answers import Refused, error_data, error_item, read_json, reply
 from nodegraph.server.routing import Route
 from nodegraph.server.shapes import checked
 from nodegraph.server.state import STATE, State
@@ -94,7 +94,7 @@ async def post_prompt(request: web.Request) -> web.Response:
         "node_errors": accepted.node_errors,
     }
     if accepted.warnings:
-        found["warnings"] = [problem_data(problem) for problem in accepted.warnings[:100]]
+        found["warnings"] = [problem.data() for problem in accepted.warnings[:100]]
     return reply(found)
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from nodegraph.errors import Problem
 from nodegraph.jobs import Job
-from nodegraph.server.answers import problem_data
 from nodegraph.server.catalogue import Catalogue
 from nodegraph.server.comfy import Stream
 from nodegraph.server.config import ServerConfig
@@ -78,7 +77,7 @@ class Teller(Listener):
         if stream is None:
             # It never ran: cancelled, or lost with its worker before it began.
             stream = self._stream(job)
-        stream.finish(done.status, [problem_data(problem) for problem in done.problems])
+        stream.finish(done.status, [problem.data() for problem in done.problems])
         outputs = {**stream.outputs, **done.outputs}
         return Kept(_text(outputs), _text(stream.meta()), _text(stream.messages))
 

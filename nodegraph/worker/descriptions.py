@@ -11,8 +11,6 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
-import os
-import secrets
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -179,9 +177,10 @@ class DescriptionStore:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"format": FORMAT, "packs": kept}, ensure_ascii=False)
-        part = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}")
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, self._path)
+        # What writes documents is not needed by those who only read descriptions.
+        from nodegraph.workflow import write_atomically
+
+        write_atomically(self._path, text)
 
     def load(self) -> list[dict[str, Any]]:
         """Those of packs that are installed in the very version that was described; a damaged file holds none."""

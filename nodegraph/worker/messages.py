@@ -229,7 +229,7 @@ def encode(message: Message) -> bytes:
         if isinstance(found, bytes):
             blob = found
         elif item.name in ("problems", "warnings"):
-            header[item.name] = [problem_data(problem) for problem in found]
+            header[item.name] = [problem.data() for problem in found]
         elif isinstance(found, WorkerSettings):
             header[item.name] = asdict(found)
         else:
@@ -278,15 +278,8 @@ def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def problem_data(problem: Problem) -> dict[str, Any]:
-    """A problem as JSON data, without what it does not say."""
-    return {
-        item.name: found for item in fields(problem) if (found := getattr(problem, item.name)) is not None
-    }
-
-
 def problem_of(data: Data) -> Problem:
-    """The inverse of `problem_data`."""
+    """The inverse of `Problem.data`."""
     return Problem(**data)
 
 
@@ -330,7 +323,7 @@ def event_data(event: Event) -> dict[str, Any]:
             return {
                 "event": "node_failed",
                 "node": event.node,
-                "problem": problem_data(event.problem),
+                "problem": event.problem.data(),
                 **_error_data(event.error),
             }
         case RunFinished():

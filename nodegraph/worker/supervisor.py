@@ -28,7 +28,6 @@ from nodegraph.worker.messages import (
     Ready,
     RunEvents,
     WorkerSettings,
-    problem_data,
 )
 from nodegraph.worker.process import Worker, WorkerProcess
 from nodegraph.worker.slot import Slot
@@ -252,7 +251,7 @@ class Supervisor:
     async def _finish(self, job: Job, done: Done) -> None:
         kept = self._tell(self._listener.ending, job, done)
         kept = kept or Kept(json.dumps(done.outputs, ensure_ascii=False))
-        problems = json.dumps([problem_data(item) for item in done.problems], ensure_ascii=False)
+        problems = json.dumps([item.data() for item in done.problems], ensure_ascii=False)
 
         def store() -> Coroutine[Any, Any, None]:
             return self._store.finish(

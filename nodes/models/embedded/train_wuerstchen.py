@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from nodes.models.embedded.captions import words
+from nodes.models.embedded.checkpoints_io import save
 from nodes.models.embedded.compressor_training import shrunk, train_compressor
 from nodes.models.embedded.evaluate import held_out_scenes, judge, shares
 from nodes.models.embedded.preview import contact_sheet
@@ -134,9 +135,7 @@ def encoded_scenes(
             with torch.no_grad():
                 semantic.append(compressor(shrunk(planes, COMPRESSOR_SIZE)).half())
                 latents.append(encoded(vqgan, planes).half())
-        save = {"semantic": torch.cat(semantic), "latents": torch.cat(latents)}
-        torch.save(save, file.with_suffix(".partial"))
-        file.with_suffix(".partial").replace(file)
+        save(file, {"semantic": torch.cat(semantic), "latents": torch.cat(latents)})
     state = torch.load(file, weights_only=True)
     return Encoded(scenes, state["semantic"], state["latents"])
 

@@ -12,25 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nodegraph.formats.ui_writing import to_ui
-from nodegraph.node import Choice, Range, Widget, node
+from nodegraph.node import Choice, Widget, node
 from nodegraph.registry import Registry
 from nodegraph.workflow import Workflow
-from tests.nodegraph.toy import NODES, Recipe
+from tests.nodegraph.formats.test_comfy_ui import ui_sampler
+from tests.nodegraph.toy import NODES
 
 Json = dict[str, Any]
-
-
-@node("UiSampler", category="toy", display_name="Sampler")
-def ui_sampler(
-    model: Recipe,
-    seed: Annotated[int, Range(0, 2**64 - 1), Widget(control_after_generate=True)] = 0,
-    steps: int = 20,
-    extra: Annotated[str, Widget(optional=True)] = "e",
-    sampler: Annotated[str, Choice(("euler", "fixed"))] = "euler",
-    noise: bool = True,
-) -> Recipe:
-    """Widgets of every kind; one optional in the middle."""
-    return model
 
 
 @node("UiLoadImage", category="toy")
