@@ -17,11 +17,12 @@ import aiohttp
 
 from nodegraph.client.connection import Connection, segment, staged
 from nodegraph.client.records import JobState, RemoteFile, RunRecorder, node_problems
-from nodegraph.client.saving import folder_of, keep
+from nodegraph.client.saving import folder_of
 from nodegraph.client.told import FEATURES, Told
 from nodegraph.context import CancelToken
 from nodegraph.errors import ServerError, ValidationError
 from nodegraph.events import Event
+from nodegraph.naming import place
 from nodegraph.node import SavedFile
 from nodegraph.result import Result
 from nodegraph.workflow import Workflow
@@ -189,12 +190,12 @@ class AsyncClient:
 
         Raises OSError where it cannot be written.
         """
-        place, name = folder_of(Path(folder).absolute(), file)
-        part = staged(place)
+        where, name = folder_of(Path(folder).absolute(), file)
+        part = staged(where)
         query = {"filename": file.filename, "subfolder": file.subfolder, "type": file.type}
         try:
             await self._connection.save("/view", query, part)
-            return await asyncio.to_thread(keep, part, place, name)
+            return where / await asyncio.to_thread(place, part, where, name)
         finally:
             part.unlink(missing_ok=True)
 

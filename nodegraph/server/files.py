@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
-import os
 import secrets
 import shutil
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from nodegraph.folders import OWN_KINDS
 from nodegraph.formats.json_text import parse
+from nodegraph.naming import place
 from nodegraph.server.answers import Refused, reply, too_large
 from nodegraph.server.routing import Route, query_of
 from nodegraph.server.security import file_headers, found_file, inside, plain_name, plain_path
@@ -252,50 +252,10 @@ def _kept(state: State, upload: Upload) -> dict[str, str]:
     staged = folder / f".{upload.part.name}"
     try:
         shutil.move(upload.part, staged)
-        name = place(staged, folder, upload.name, upload.sha256, overwrite=overwrite)
+        name = place(staged, folder, upload.name, sha256=upload.sha256, overwrite=overwrite)
     finally:
         staged.unlink(missing_ok=True)
     return {"name": name, "subfolder": "/".join(parts), "type": kind}
-
-
-def place(staged: Path, folder: Path, name: str, sha256: str, *, overwrite: bool) -> str:
-    """Give a file of the folder its name, or `name (n).ext` where another file has it; returns the name."""
-    stem, suffix = os.path.splitext(name)
-    for count in range(10_000):
-        free = name if count == 0 else f"{stem} ({count}){suffix}"
-        path = inside(folder, free)
-        if overwrite:
-            os.replace(staged, path)
-            return free
-        if named(staged, path):
-            return free
-        if path.is_file() and _sha256(path) == sha256:
-            return free
-    raise Refused(
-        409, "already_there", "ten thousand files of this name are there already.", found=repr(name)
-    )
-
-
-def named(source: Path, path: Path) -> bool:
-    """Give a file a name in the same folder; False where another has it. Two at once never write over each other."""
-    try:
-        os.link(source, path)
-        return True
-    except FileExistsError:
-        return False
-    except OSError:
-        # A file system without hard links: the name is taken first, then filled.
-        try:
-            with open(path, "xb"):
-                os.replace(source, path)
-        except FileExistsError:
-            return False
-        return True
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

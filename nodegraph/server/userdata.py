@@ -12,8 +12,8 @@ from typing import Any
 
 from aiohttp import web
 
+from nodegraph.naming import named
 from nodegraph.server.answers import Refused, read_body, read_json, reply
-from nodegraph.server.files import named
 from nodegraph.server.routing import Route, query_of
 from nodegraph.server.security import file_headers, inside, plain_path
 from nodegraph.server.state import STATE

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from nodegraph.client import AsyncClient, Client, JobState, RemoteFile
-from nodegraph.client.saving import folder_of, keep
+from nodegraph.client.saving import folder_of
 from nodegraph.errors import NodegraphError, ServerError, ValidationError
 from nodegraph.events import NodeFailed, NodeFinished, NodeProgress, NodeStarted, RunFinished, RunStarted
 from nodegraph.formats.conversion import text_of
@@ -247,18 +247,6 @@ def test_a_server_cannot_write_outside_the_folder(tmp_path: Path, name: str) -> 
         with pytest.raises(NodegraphError):
             folder_of(root, file)
     assert sorted(item.name for item in tmp_path.iterdir()) == ["root"]
-
-
-def test_files_of_one_name_are_all_kept(tmp_path: Path) -> None:
-    for count, text in enumerate(["a", "b", "a", "c"]):
-        part = tmp_path / f".{count}"
-        part.write_text(text)
-        keep(part, tmp_path, "x.png")
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
-        "x.png": "a",
-        "x (1).png": "b",
-        "x (2).png": "c",
-    }
 
 
 @dataclass
