@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,17 @@ class Catalogue:
         self._store = DescriptionStore(data_dir)
         self._listing: tuple[Registry, frozenset[str]] | None = None
         """Types with an input that is the name of a file, of the registry that they are read from."""
-        self.complete = False
+        self._described = asyncio.Event()
+
+    @property
+    def complete(self) -> bool:
         """Whether a worker has said what there is."""
+        return self._described.is_set()
+
+    async def described(self, seconds: float) -> None:
+        """Wait until a worker has said what there is, or for so many seconds."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._described.wait(), seconds)
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -41,7 +51,7 @@ class Catalogue:
         """Take what a worker found, and keep it for the next start. Raises OSError where it cannot be kept."""
         described = tuple(packs)
         self.registry = registry_of(described, problems)
-        self.complete = True
+        self._described.set()
         await asyncio.to_thread(self._store.save, described)
 
     def lists_files(self, prompt: Mapping[str, Any]) -> bool:

@@ -38,6 +38,8 @@ NO_OUTPUTS = "prompt_no_outputs"
 _MOST_WALKS = 200
 SMALL = 20
 """Nodes of a document that is checked at once; larger ones are checked beside the loop, so that others are answered."""
+DESCRIBED = 30.0
+"""Seconds after the start that a workflow with an unknown node waits for a worker to say which nodes there are."""
 FAILED = "prompt_outputs_failed_validation"
 
 
@@ -117,10 +119,28 @@ async def accept(state: State, data: Any, *, idempotency_key: str | None = None)
     if len(body.prompt) > state.config.limits.nodes:
         text = f"the workflow has more than {state.config.limits.nodes} nodes, the most that is taken."
         raise Refused(413, "too_large", text, found=str(len(body.prompt)))
-    if len(body.prompt) <= SMALL and not state.catalogue.lists_files(body.prompt):
-        # Sooner done than handed to a thread.
-        return _accepted(state, data, body, idempotency_key)
-    return await asyncio.to_thread(_accepted, state, data, body, idempotency_key)
+
+    async def once() -> Accepted:
+        if len(body.prompt) <= SMALL and not state.catalogue.lists_files(body.prompt):
+            # Sooner done than handed to a thread.
+            return _accepted(state, data, body, idempotency_key)
+        return await asyncio.to_thread(_accepted, state, data, body, idempotency_key)
+
+    if not state.catalogue.complete and state.config.workers:
+        # A node of a pack that no worker has described yet is not refused for that.
+        try:
+            accepted = await once()
+            if not _any_unknown(accepted.node_errors):
+                return accepted
+        except BadPrompt as error:
+            if not _any_unknown(error.node_errors):
+                raise
+        await state.catalogue.described(DESCRIBED)
+    return await once()
+
+
+def _any_unknown(node_errors: Mapping[str, Any]) -> bool:
+    return any(error["type"] == "unknown_node" for item in node_errors.values() for error in item["errors"])
 
 
 def _accepted(state: State, data: dict[str, Any], body: PromptBody, key: str | None) -> Accepted:

@@ -215,3 +215,17 @@ async def test_what_the_workers_say(server: Served) -> None:
     assert stats["system"]["ram_total"] > stats["system"]["ram_free"] > 0
     assert await server.get("/ready") == {"status": "ready", "workers": 1, "ready": 1}
     assert set(await server.get("/internal/logs/raw")) == {"entries", "size"}
+
+
+async def test_a_node_that_no_worker_has_described_yet_is_waited_for(tmp_path: Path) -> None:
+    # What ships does not have the nodes of this pack; the worker that says so has not started when the posts come.
+    async with served(tmp_path, **WORKING) as server:
+        assert not server.state.catalogue.complete
+        made, both, refused = await asyncio.gather(
+            server.post("/prompt", {"prompt": {"1": n("WorkPid")}}),
+            server.post("/prompt", {"prompt": {"1": n("WorkPid"), "2": n("ToyShow", item=1)}}),
+            server.error("POST", "/prompt", 400, json={"prompt": {"1": n("WorkNothing")}}),
+        )
+        assert made["node_errors"] == both["node_errors"] == {}
+        assert refused == "invalid_prompt"
+        assert server.state.catalogue.complete
