@@ -5,20 +5,19 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 from nodegraph.errors import NodeError, did_you_mean
+from nodegraph.extra_paths import LEGACY
+from nodegraph.model_folders import ALIASES, absolute, model_folders
 
-ALIASES: dict[str, tuple[str, ...]] = {
-    "diffusion_models": ("unet", "diffusion_models"),
-    "text_encoders": ("text_encoders", "clip"),
-}
-"""Folder kinds with more than one folder name in ComfyUI's layout."""
 OWN_KINDS = ("input", "output", "temp")
 """Kinds that are one folder each, and no models."""
 MODEL_SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin")
+CONFIG_SUFFIXES = (".yaml",)
 FILE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".latent")
 
 
@@ -34,11 +33,25 @@ class Folders:
     input: Path
     output: Path
     temp: Path
+    named: Mapping[str, tuple[Path, ...]] = field(default_factory=dict, hash=False)
+    """All folders, in order, of the kinds for which a file of ComfyUI's names some beside `models`."""
+
+    def and_models(self, roots: Iterable[Path]) -> Self:
+        """The same with further model folders in ComfyUI's layout, searched after the others."""
+        more = [root for root in dict.fromkeys(roots) if root not in self.models]
+        named = {
+            kind: (*paths, *(root / name for root in more for name in ALIASES.get(kind, (kind,))))
+            for kind, paths in self.named.items()
+        }
+        return replace(self, models=(*self.models, *more), named=named)
 
     def roots(self, kind: str) -> list[Path]:
         """The folders of a kind: `input`, `output`, `temp`, or a model kind such as `checkpoints`."""
         if kind in OWN_KINDS:
             return [Path(getattr(self, kind))]
+        kind = LEGACY.get(kind, kind)
+        if kind in self.named:
+            return [*self.named[kind]]
         return [root / name for root in self.models for name in ALIASES.get(kind, (kind,))]
 
     def list(self, kind: str) -> list[str]:
@@ -113,6 +126,7 @@ def _contained(root: Path, path: Path, name: str) -> None:
 
 def _walk(root: Path, kind: str) -> Iterator[str]:
     """Names of files under a root, links followed, but none that leads back to a folder it lies in."""
+    wanted = FILE_SUFFIXES if kind in OWN_KINDS else CONFIG_SUFFIXES if kind == "configs" else MODEL_SUFFIXES
     above = {str(root): frozenset([os.path.realpath(root)])}
     for folder, subfolders, files in os.walk(root, followlinks=True):
         here, known = Path(folder), above.pop(folder)
@@ -126,8 +140,7 @@ def _walk(root: Path, kind: str) -> Iterator[str]:
             continue
         for name in files:
             suffix = os.path.splitext(name)[1].lower()
-            wanted = suffix in (FILE_SUFFIXES if kind in OWN_KINDS else MODEL_SUFFIXES)
-            if wanted and not name.startswith(".") and os.path.isfile(here / name):
+            if suffix in wanted and not name.startswith(".") and os.path.isfile(here / name):
                 yield (here / name).relative_to(root).as_posix()
 
 
@@ -140,27 +153,18 @@ def default_folders(
 ) -> Folders:
     """The folders of a session.
 
-    Models are looked for in `models`, in the folders that $NODEGRAPH_MODELS lists, in ./models and in what
-    ships with the packs, in this order. Input and output are ./input and ./output unless given; none is made.
+    Models are looked for as `nodegraph.model_folders.model_folders` says; `models` and `pack_roots` are its arguments, and
+    it may raise ValidationError. Input and output are ./input and ./output unless given; none is made.
     """
-    variable = os.environ.get("NODEGRAPH_MODELS", "")
-    roots = [Path(item) for item in models]
-    roots += [Path(item) for item in variable.split(os.pathsep) if item]
-    roots += [Path("models"), *pack_roots]
+    found = model_folders(models)
+    kinds = dict.fromkeys(item.kind for item in found if item.kind is not None)
     return Folders(
-        tuple(dict.fromkeys(_absolute(root) for root in roots)),
-        _absolute(Path(input if input is not None else "input")),
-        _absolute(Path(output if output is not None else "output")),
+        tuple(item.path for item in found if item.kind is None),
+        absolute(Path(input if input is not None else "input")),
+        absolute(Path(output if output is not None else "output")),
         _temporary(),
-    )
-
-
-def _absolute(path: Path) -> Path:
-    """The whole path; a `~` that stands for nobody's home is taken as a name like any other."""
-    try:
-        return path.expanduser().absolute()
-    except RuntimeError:
-        return path.absolute()
+        {kind: tuple(dict.fromkeys(path for item in found for path in item.roots(kind))) for kind in kinds},
+    ).and_models(map(absolute, pack_roots))
 
 
 def _temporary() -> Path:

@@ -13,6 +13,7 @@ from rich.text import Text
 from nodegraph.describe import default_text, options_of, type_text
 from nodegraph.errors import NodeError, Problem, ValidationError, did_you_mean
 from nodegraph.folders import Folders
+from nodegraph.model_folders import ModelFolder
 from nodegraph.node import InputSpec, NodeSpec
 from nodegraph.plan import Row
 from nodegraph.report import printable
@@ -153,12 +154,29 @@ def model_rows(registry: Mapping[str, NodeSpec], folders: Folders) -> list[dict[
     return rows
 
 
-def show_models(folders: Folders, rows: list[dict[str, Any]]) -> None:
+def folder_rows(folders: Iterable[ModelFolder]) -> list[dict[str, Any]]:
+    """Every model folder in the order of the search: its path and kind, who names it and in what file, whether it is there."""
+    return [
+        {
+            "path": str(item.path),
+            "kind": item.kind,
+            "origin": item.origin.value,
+            "file": None if item.file is None else str(item.file),
+            "there": item.path.is_dir(),
+        }
+        for item in folders
+    ]
+
+
+def show_models(folders: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:
     """Print where models are looked for and what is there."""
+    places = Table("folder", "kind", "from", "", box=None, pad_edge=False)
+    for item in folders:
+        origin = item["origin"] if item["file"] is None else f"{item['origin']}, {item['file']}"
+        there = "" if item["there"] else "not there"
+        places.add_row(Text(item["path"], "bold"), item["kind"] or "all", Text(origin), Text(there, "dim"))
+    show_table(places)
     console = Console(highlight=False, soft_wrap=True)
-    for root in folders.models:
-        there = "" if root.is_dir() else "  (not there)"
-        console.print(Text.assemble("folder ", (str(root), "bold"), (there, "dim")))
     table = Table("kind", "name", "size", "path", box=None, pad_edge=False)
     for row in rows:
         size = "" if row["bytes"] is None else f"{row['bytes'] / 1e6:,.1f} MB"

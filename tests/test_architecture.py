@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HEAVY = ("torch", "diffusers", "transformers", "numpy", "scipy", "PIL", "aiohttp")
+HEAVY = ("torch", "diffusers", "transformers", "numpy", "scipy", "PIL", "aiohttp", "yaml")
 
 
 def imports_of(path: Path) -> Iterator[tuple[int, str]]:

@@ -13,6 +13,7 @@ from nodegraph.cli.options import (
     Device,
     DeviceBudget,
     Dtype,
+    ExtraModelPaths,
     File,
     Format,
     InputDir,
@@ -22,7 +23,7 @@ from nodegraph.cli.options import (
     Setting,
     Targets,
 )
-from nodegraph.cli.reading import counted, ids, load
+from nodegraph.cli.reading import counted, ids, load, sources_of
 
 
 def validate(
@@ -30,6 +31,7 @@ def validate(
     file: File,
     input_dir: InputDir = None,
     models_dir: ModelsDir = None,
+    extra_model_paths: ExtraModelPaths = None,
     targets: Targets = None,
     json: Json = False,
 ) -> None:
@@ -38,8 +40,9 @@ def validate(
     from nodegraph.report import print_json, show_problems
 
     with reported(json):
-        workflow = load(file, ctx.obj, models_dir)
-    with reported(json), Settings(tuple(models_dir or ()), input_dir).open(ctx.obj) as session:
+        sources = sources_of(models_dir, extra_model_paths)
+        workflow = load(file, ctx.obj, sources)
+    with reported(json), Settings(sources, input_dir).open(ctx.obj) as session:
         report = session.check(workflow, ids(targets))
         found = (*session.problems, *workflow.problems, *report.problems, *report.warnings)
         if json:
@@ -59,6 +62,7 @@ def plan(
     input_dir: InputDir = None,
     output_dir: OutputDir = None,
     models_dir: ModelsDir = None,
+    extra_model_paths: ExtraModelPaths = None,
     targets: Targets = None,
     device: Device = "auto",
     device_budget: DeviceBudget = None,
@@ -76,9 +80,10 @@ def plan(
     from nodegraph.usage import usage
 
     with reported(json):
-        loaded = load(file, ctx.obj, models_dir)
+        sources = sources_of(models_dir, extra_model_paths)
+        loaded = load(file, ctx.obj, sources)
         budget = bytes_of(device_budget)
-    settings = Settings(tuple(models_dir or ()), input_dir, output_dir, device, dtype.value, budget)
+    settings = Settings(sources, input_dir, output_dir, device, dtype.value, budget)
     with reported(json), settings.open(ctx.obj) as session:
         workflow = with_words(loaded, session.registry, {}, set_ or ())
         show_problems((*session.problems, *loaded.problems))

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from nodegraph.cli.edges import reported
-from nodegraph.cli.options import File, Form, ModelsDir
-from nodegraph.cli.reading import known_types, listing_of
+from nodegraph.cli.options import ExtraModelPaths, File, Form, ModelsDir
+from nodegraph.cli.reading import known_types, listing_of, sources_of
 from nodegraph.errors import Problem, ValidationError
 from nodegraph.workflow import Workflow
 
@@ -31,6 +31,7 @@ def convert(
         typer.Option("--output", "-o", help="File to write, JSON or a PNG or WebP [standard output]."),
     ] = None,
     models_dir: ModelsDir = None,
+    extra_model_paths: ExtraModelPaths = None,
 ) -> None:
     """Write a workflow in another format; muted and bypassed nodes are resolved in the API format.
 
@@ -44,7 +45,7 @@ def convert(
     with reported():
         here = known_types(ctx.obj)
         known = conversion.registry_of(here, object_info)
-        workflow = Workflow.load(file, known, listing_of(here, models_dir))
+        workflow = Workflow.load(file, known, listing_of(here, sources_of(models_dir, extra_model_paths)))
         show_problems((*workflow.problems, *conversion.missing(workflow, here, known)))
         if output is not None and output.suffix.lower() in conversion.PICTURES:
             written: str | bytes = conversion.into_picture(workflow, to.value, known, file, output)

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from nodegraph.cli.edges import reported
-from nodegraph.cli.options import Json, ModelsDir
+from nodegraph.cli.options import ExtraModelPaths, Json, ModelsDir
+from nodegraph.cli.reading import sources_of
 
 
 def nodes(
@@ -17,6 +18,7 @@ def nodes(
         bool, typer.Option("--markdown", help="Print the reference of all nodes.")
     ] = False,
     models_dir: ModelsDir = None,
+    extra_model_paths: ExtraModelPaths = None,
     json: Json = False,
 ) -> None:
     """List the node types, or show what one takes and gives."""
@@ -25,7 +27,9 @@ def nodes(
     from nodegraph.report import print_json, show_problems
     from nodegraph.tables import node_page, nodes_table, show_table, spec_of_name
 
-    with reported(json), Settings(tuple(models_dir or ())).open(ctx.obj) as session:
+    with reported(json):
+        settings = Settings(sources_of(models_dir, extra_model_paths))
+    with reported(json), settings.open(ctx.obj) as session:
         show_problems(session.problems)
         listed = session.registry if name is None else spec_of_name(session.registry, name)
         if json:

@@ -44,6 +44,15 @@ ModelsDir = Annotated[
     list[Path] | None,
     typer.Option("--models-dir", metavar="DIR", help="Models in ComfyUI's folder layout; may be repeated."),
 ]
+ExtraModelPaths = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--extra-model-paths",
+        "--extra-model-paths-config",
+        metavar="FILE",
+        help="More model folders, as ComfyUI's extra_model_paths.yaml names them; may be repeated.",
+    ),
+]
 Targets = Annotated[
     str | None, typer.Option("--targets", metavar="ID,...", help="Run only what these nodes need.")
 ]
@@ -73,6 +82,8 @@ WITH_VALUE = (
     "--output-dir",
     "--input-dir",
     "--models-dir",
+    "--extra-model-paths",
+    "--extra-model-paths-config",
     "--targets",
     "--device",
     "--device-budget",

@@ -20,6 +20,7 @@ from nodegraph.workflow import Workflow
 if TYPE_CHECKING:
     from nodegraph.registry import Registry
 
+FOLDERS = ("--models-dir", "--extra-model-paths", "--extra-model-paths-config")
 PANEL = "Parameters of this workflow"
 
 
@@ -81,7 +82,8 @@ def preload(words: Sequence[str], registry: Registry | None) -> tuple[Path | Non
         if servers:
             tokens = _values(words, "--token-file")
             found = types_there(servers[-1], Path(tokens[-1]) if tokens else None)
-        return Path(name), load(Path(name), found, [Path(item) for item in _values(words, "--models-dir")])
+        sources = [Path(item) for option in FOLDERS for item in _values(words, option)]
+        return Path(name), load(Path(name), found, sources)
     except (ValidationError, ServerError):
         if {"--help", "-h"} & set(words):
             return None, None

@@ -17,21 +17,33 @@ def known_types(given: Any) -> Any:
     return given if given is not None else LateRegistry(Registry.load)
 
 
-def listing_of(registry: Any, models_dir: Sequence[Path] | None) -> Callable[[str], list[str]]:
+def sources_of(
+    models_dir: Sequence[Path] | None, extra_model_paths: Sequence[Path] | None
+) -> tuple[Path, ...]:
+    """What is named as model folders. Raises ValidationError for what is not there, or cannot be read."""
+    from nodegraph.model_folders import checked_sources
+
+    return (
+        *checked_sources(models_dir or ()),
+        *checked_sources(extra_model_paths or (), "--extra-model-paths"),
+    )
+
+
+def listing_of(registry: Any, sources: Sequence[Path]) -> Callable[[str], list[str]]:
     """Names of the model files of a kind; packs and folders are looked at only when it is called."""
     from nodegraph.session import default_folders
 
     def listing(kind: str) -> list[str]:
         roots = getattr(getattr(registry, "registry", registry), "model_roots", ())
-        return default_folders(models_dir or (), pack_roots=roots).list(kind)
+        return default_folders(sources, pack_roots=roots).list(kind)
 
     return listing
 
 
-def load(file: Path, registry: Any = None, models_dir: Sequence[Path] | None = None) -> Workflow:
+def load(file: Path, registry: Any = None, sources: Sequence[Path] = ()) -> Workflow:
     """The workflow that a file holds. Raises ValidationError."""
     found = known_types(registry)
-    return Workflow.load(file, found, listing_of(found, models_dir))
+    return Workflow.load(file, found, listing_of(found, sources))
 
 
 def ids(targets: str | None) -> list[str] | None:

@@ -36,11 +36,16 @@ def types_there(server: str, token_file: Path | None) -> Mapping[str, NodeSpec]:
 
 
 def only_here(
-    models_dir: Sequence[Path] | None, device: str, device_budget: str | None, dtype: Dtype
+    models_dir: Sequence[Path] | None,
+    extra_model_paths: Sequence[Path] | None,
+    device: str,
+    device_budget: str | None,
+    dtype: Dtype,
 ) -> None:
     """Raises ValidationError for options that a server decides for itself."""
     given = {
         "--models-dir": bool(models_dir),
+        "--extra-model-paths": bool(extra_model_paths),
         "--device": device != "auto",
         "--device-budget": device_budget is not None,
         "--dtype": dtype is not Dtype.auto,

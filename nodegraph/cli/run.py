@@ -15,6 +15,7 @@ from nodegraph.cli.options import (
     Device,
     DeviceBudget,
     Dtype,
+    ExtraModelPaths,
     File,
     Format,
     InputDir,
@@ -27,7 +28,7 @@ from nodegraph.cli.options import (
     TokenFile,
     Verbose,
 )
-from nodegraph.cli.reading import ids, load
+from nodegraph.cli.reading import ids, load, sources_of
 from nodegraph.cli.remote import client_of, only_here
 from nodegraph.errors import Problem, ValidationError
 from nodegraph.workflow import Workflow
@@ -43,6 +44,7 @@ def run(
     output_dir: OutputDir = None,
     input_dir: InputDir = None,
     models_dir: ModelsDir = None,
+    extra_model_paths: ExtraModelPaths = None,
     targets: Targets = None,
     device: Device = "auto",
     device_budget: DeviceBudget = None,
@@ -70,7 +72,7 @@ def run(
         with reported(json):
             from nodegraph.client.command import RemoteRun, registry_of
 
-            only_here(models_dir, device, device_budget, dtype)
+            only_here(models_dir, extra_model_paths, device, device_budget, dtype)
             with client_of(server, token_file) as client:
                 loaded = workflow if workflow is not None else load(file, registry_of(client))
                 there = RemoteRun(client, loaded, parameters or {}, set_ or (), input_dir, output_dir)
@@ -81,9 +83,10 @@ def run(
                     result = there.run(ids(targets), bars.note, token)
         _ended(result, (), json=json, verbose=verbose)
     with reported(json):
-        loaded = workflow if workflow is not None else load(file, ctx.obj, models_dir)
+        sources = sources_of(models_dir, extra_model_paths)
+        loaded = workflow if workflow is not None else load(file, ctx.obj, sources)
         budget = bytes_of(device_budget)
-    settings = Settings(tuple(models_dir or ()), input_dir, output_dir, device, dtype.value, budget)
+    settings = Settings(sources, input_dir, output_dir, device, dtype.value, budget)
     with reported(json), settings.open(ctx.obj) as session:
         changed = with_words(loaded, session.registry, parameters or {}, set_ or ())
         report = session.check(changed, ids(targets))

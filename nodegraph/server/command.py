@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nodegraph.errors import NodegraphError
+from nodegraph.model_folders import checked_sources
 from nodegraph.server.config import PORT, ServerConfig, default_data_dir, read_token
 
 if TYPE_CHECKING:
@@ -39,6 +40,15 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         help="models in ComfyUI's layout; may be repeated",
+    )
+    found.add_argument(
+        "--extra-model-paths",
+        "--extra-model-paths-config",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="more model folders, as ComfyUI's extra_model_paths.yaml names them; may be repeated",
     )
     found.add_argument("--input-dir", type=Path, help="where input files are [DATA_DIR/input]")
     found.add_argument("--output-dir", type=Path, help="where files are saved [DATA_DIR/output]")
@@ -72,7 +82,10 @@ def config_of(words: Sequence[str]) -> tuple[ServerConfig, bool]:
         host=given.host,
         port=given.port,
         data_dir=(given.data_dir or default_data_dir()).expanduser().absolute(),
-        models_dirs=tuple(given.models_dir),
+        models_dirs=(
+            *checked_sources(given.models_dir),
+            *checked_sources(given.extra_model_paths, "--extra-model-paths"),
+        ),
         input_dir=given.input_dir,
         output_dir=given.output_dir,
         workers=given.workers,

@@ -52,6 +52,7 @@ class ServerConfig:
     data_dir: Path = Path("data")
     """Jobs, settings, workflows, and unless named otherwise the input, output and temporary folders."""
     models_dirs: tuple[Path, ...] = ()
+    """Models folders, and files in the format of ComfyUI's extra_model_paths.yaml."""
     input_dir: Path | None = None
     output_dir: Path | None = None
     workers: int = 1

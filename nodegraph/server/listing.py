@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from nodegraph.folders import Folders, default_folders
 from nodegraph.server.config import ServerConfig
@@ -17,7 +16,9 @@ SECONDS = 1.0
 class ListedFolders(Folders):
     """Folders that list each kind at most once in SECONDS."""
 
-    _known: dict[str, tuple[float, list[str]]] = field(default_factory=dict, compare=False, repr=False)
+    _known: dict[str, tuple[float, list[str]]] = field(
+        init=False, default_factory=dict, compare=False, repr=False
+    )
 
     def list(self, kind: str) -> list[str]:
         """Names of the files of a kind, sorted; not to be changed."""
@@ -32,12 +33,12 @@ class ListedFolders(Folders):
         self._known.pop(kind, None)
 
 
-def server_folders(config: ServerConfig, pack_roots: tuple[Path, ...] = ()) -> ListedFolders:
-    """The folders of a server: those that its workers have too."""
+def server_folders(config: ServerConfig) -> ListedFolders:
+    """The folders of a server, without those of the packs: its workers have them too. Raises ValidationError."""
     found = default_folders(
         config.models_dirs,
         input=config.input_dir or config.data_dir / "input",
         output=config.output_dir or config.data_dir / "output",
-        pack_roots=pack_roots,
     )
-    return ListedFolders(found.models, found.input, found.output, (config.data_dir / "temp").absolute())
+    temp = (config.data_dir / "temp").absolute()
+    return ListedFolders(found.models, found.input, found.output, temp, found.named)

@@ -13,25 +13,13 @@ from typing import Any
 
 from aiohttp import web
 
-from nodegraph.folders import ALIASES, MODEL_SUFFIXES, OWN_KINDS
+from nodegraph.folders import MODEL_SUFFIXES, OWN_KINDS, Folders
+from nodegraph.model_folders import ALIASES, KINDS
 from nodegraph.server.answers import Refused, reply
 from nodegraph.server.routing import Route, query_of
 from nodegraph.server.security import found_file
 from nodegraph.server.state import STATE
 
-KINDS = (
-    *("checkpoints", "configs", "loras", "vae", "text_encoders", "diffusion_models", "clip_vision"),
-    *("style_models", "embeddings", "diffusers", "vae_approx", "controlnet", "gligen", "upscale_models"),
-    *(
-        "hypernetworks",
-        "photomaker",
-        "classifiers",
-        "model_patches",
-        "audio_encoders",
-        "latent_upscale_models",
-    ),
-)
-"""ComfyUI's folders of models."""
 _KIND = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _MOST_HEADER = 64 * 2**20
 
@@ -45,14 +33,13 @@ class FileQuery:
 
 async def list_kinds(request: web.Request) -> web.Response:
     """Names of the model folders: ComfyUI's, and others that are there."""
-    roots = request.app[STATE].folders.models
-    return reply(await asyncio.to_thread(_kinds, roots))
+    return reply(await asyncio.to_thread(_kinds, request.app[STATE].folders))
 
 
-def _kinds(roots: tuple[Path, ...]) -> list[str]:
-    found = dict.fromkeys(KINDS)
+def _kinds(folders: Folders) -> list[str]:
+    found = dict.fromkeys((*KINDS, *(kind for kind in folders.named if _KIND.fullmatch(kind))))
     aliases = {name: kind for kind, names in ALIASES.items() for name in names}
-    for root in roots:
+    for root in folders.models:
         try:
             with os.scandir(root) as entries:
                 names = sorted(item.name for item in entries if item.is_dir() and _KIND.fullmatch(item.name))
@@ -67,7 +54,7 @@ async def list_files(request: web.Request) -> web.Response:
     """Names of the files in a model folder."""
     folders = request.app[STATE].folders
     kind = request.match_info["folder"]
-    known = await asyncio.to_thread(_kinds, folders.models)
+    known = await asyncio.to_thread(_kinds, folders)
     if kind not in known and not any(kind in names for names in ALIASES.values()):
         raise Refused(404, "not_found", "there is no such model folder.", found=repr(kind[:100]))
     return reply(await asyncio.to_thread(folders.list, kind))

@@ -31,14 +31,19 @@ class State:
     dispatch: Dispatch
     """The job store, the workers, and the messages of what runs."""
     started: float = field(default_factory=time.time)
-    _folders: tuple[tuple[Path, ...], ListedFolders] | None = None
+    _folders: tuple[tuple[Path, ...], ListedFolders] = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Read once: a file of model paths that is being edited must not fail a request.
+        self._own = server_folders(self.config)
+        self._folders = ((), self._own)
 
     @property
     def folders(self) -> ListedFolders:
         """The folders as the packs that are known now make them."""
         roots = self.catalogue.model_roots
-        if self._folders is None or self._folders[0] != roots:
-            self._folders = (roots, server_folders(self.config, roots))
+        if self._folders[0] != roots:
+            self._folders = (roots, self._own.and_models(roots))
         return self._folders[1]
 
     @property

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from nodegraph import __version__
 from nodegraph.folders import OWN_KINDS
-from nodegraph.server import models
+from nodegraph.model_folders import KINDS
 from nodegraph.server.answers import Refused, done, raw, reply
 from nodegraph.server.routing import Route, body_of
 from nodegraph.server.state import STATE
@@ -148,7 +148,8 @@ async def subscribe_logs(request: web.Request) -> web.Response:
 async def folder_paths(request: web.Request) -> web.Response:
     """The folders of each kind of model."""
     folders = request.app[STATE].folders
-    return reply({kind: [str(root) for root in folders.roots(kind)] for kind in models.KINDS})
+    kinds = dict.fromkeys((*KINDS, *folders.named))
+    return reply({kind: [str(root) for root in folders.roots(kind)] for kind in kinds})
 
 
 async def list_folder(request: web.Request) -> web.Response:

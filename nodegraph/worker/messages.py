@@ -42,7 +42,7 @@ class WorkerSettings:
     """How a worker opens its session: folders, device and packs. Empty where nothing is set."""
 
     models: tuple[str, ...] = ()
-    """Model folders beside those of `nodegraph.session.default_folders`, searched first."""
+    """Model folders and extra_model_paths files beside those of `nodegraph.session.default_folders`, searched first."""
     input: str | None = None
     output: str | None = None
     temp: str | None = None

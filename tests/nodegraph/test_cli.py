@@ -269,10 +269,72 @@ def test_models(shell: Shell) -> None:
     assert shell("models") == 0
     assert re.search(r"checkpoints +toy\.safetensors", shell.out)
     assert str(shell.folder / "models") in shell.out
-    assert shell("models", "--models-dir", "none", "--json") == 0
+    (shell.folder / "other").mkdir()
+    assert shell("models", "--models-dir", "other", "--json") == 0
     data = json.loads(shell.out)
-    assert data["folders"] == [str(shell.folder / "none"), str(shell.folder / "models")]
+    assert data["folders"] == [str(shell.folder / "other"), str(shell.folder / "models")]
     assert data["files"][0]["bytes"] == 11
+    file = shell.file(DOCUMENT)
+    for command in (["models"], ["run", file], ["validate", file], ["plan", file]):
+        assert shell(*command, "--models-dir", "none", "--models-dir", "other") == 2
+        assert f"there is no folder {shell.folder / 'none'}." in shell.err
+
+
+def test_models_are_remembered_and_forgotten(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NODEGRAPH_CONFIG", str(shell.folder / "config"))
+    for name in ("comfy/models/checkpoints/mine.safetensors", "web/nets/theirs.safetensors", "empty/x"):
+        path = shell.folder / name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"x")
+    paths = shell.folder / "paths.yaml"
+    paths.write_text("web: {base_path: web, checkpoints: nets, vae: gone}")
+    assert shell("models", "--add", "comfy", "--add", paths) == 0
+    assert shell.out.split() == ["remembered:", str(shell.folder / "comfy"), str(paths)]
+    assert shell("models", "--add", "empty", "--json") == 0
+    assert [item["code"] for item in json.loads(shell.out)["problems"]] == ["no_models"]
+    assert shell("models", "--remove", "empty") == 0
+
+    assert shell("models", "--json") == 0
+    data = json.loads(shell.out)
+    places = {(item["path"], item["kind"], item["origin"], item["there"]) for item in data["places"]}
+    assert places == {
+        (str(shell.folder / "comfy" / "models"), None, "remembered", True),
+        (str(shell.folder / "web" / "nets"), "checkpoints", "remembered", True),
+        (str(shell.folder / "web" / "gone"), "vae", "remembered", False),
+        (str(shell.folder / "models"), None, "here", True),
+    }
+    names = {item["name"] for item in data["files"] if item["kind"] == "checkpoints"}
+    assert names == {"mine.safetensors", "theirs.safetensors", "toy.safetensors"}
+    assert shell("models") == 0
+    assert re.search(rf"web/nets +checkpoints +remembered, {re.escape(str(paths))}", shell.out)
+    assert re.search(r"web/gone +vae .* not there", shell.out)
+
+    assert shell("models", "--remove", "never") == 2
+    assert "is not remembered" in shell.err and str(paths) in shell.err
+    assert shell("models", "--add", "none") == 2
+    assert "give --add the folder" in shell.err
+    paths.write_text("web: [")
+    assert shell("models") == 2
+    assert shell.err.startswith(f"error: {paths}: line 1")
+    assert shell("models", "--remove", paths, "--remove", "comfy") == 0
+    assert shell.out.split() == ["remembered:", "nothing"]
+
+
+def test_a_workflow_takes_models_from_the_paths_of_comfyui(shell: Shell) -> None:
+    (shell.folder / "nets").mkdir()
+    (shell.folder / "nets" / "other.safetensors").write_bytes(b"other")
+    (shell.folder / "paths.yaml").write_text("a: {checkpoints: nets}")
+    path = shell.file(
+        {
+            "1": {"class_type": "ToyLoadModel", "inputs": {"name": "other.safetensors"}},
+            "2": {"class_type": "ToyShow", "inputs": {"item": ["1", 0]}},
+        }
+    )
+    assert shell("validate", path) == 2
+    for option in ("--extra-model-paths", "--extra-model-paths-config"):
+        assert shell("validate", path, option, "paths.yaml") == 0, shell.err
+    assert shell("run", path, "--server", "http://127.0.0.1:1", "--extra-model-paths", "paths.yaml") == 2
+    assert "--extra-model-paths does not go with --server" in shell.err
 
 
 def test_version_and_help(shell: Shell) -> None:

@@ -103,13 +103,19 @@ def test_what_the_words_mean(tmp_path: Path) -> None:
         "--data-dir",
         str(tmp_path),
         "--models-dir",
-        "a",
+        str(tmp_path / "a"),
     ]
-    config, browser = config_of(
-        [*words, "--models-dir", "b", "--workers", "3", "--allow-origin", "http://x/"]
-    )
+    more = ["--workers", "3", "--allow-origin", "http://x/", "--extra-model-paths", str(tmp_path / "p.yaml")]
+    with pytest.raises(ValidationError, match=re.escape(f"there is no folder {tmp_path / 'a'}")):
+        config_of(words)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(ValidationError, match=re.escape(f"{tmp_path / 'p.yaml'} cannot be read")):
+        config_of([*words, *more])
+    (tmp_path / "p.yaml").write_text("a: {vae: v}")
+    config, browser = config_of([*words, "--models-dir", str(tmp_path / "b"), *more])
     assert config.token == "a-token-of-some-length" and not browser
-    assert config.models_dirs == (Path("a"), Path("b")) and config.workers == 3
+    assert config.models_dirs == (tmp_path / "a", tmp_path / "b", tmp_path / "p.yaml") and config.workers == 3
     assert config.origins == {"http://x"} and config.data_dir == tmp_path
     with pytest.raises(ValidationError):
         config_of(["--host", "::"])
