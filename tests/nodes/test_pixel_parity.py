@@ -101,29 +101,33 @@ def guided(unet: Any, scheduler: Any, size: tuple[int, int], classes: tuple[int,
     """Two pictures by the network and its scheduler, guided from one class to another."""
     scheduler.set_timesteps(STEPS)
     x = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(SEED))
+    steps = torch.Generator().manual_seed(SEED)
     with torch.no_grad():
         for timestep in scheduler.timesteps:
             positive, negative = (unet(x, timestep, torch.tensor([label] * 2)).sample for label in classes)
-            x = scheduler.step(torch.lerp(negative, positive, cfg), timestep, x).prev_sample
+            found = torch.lerp(negative, positive, cfg)
+            x = scheduler.step(found, timestep, x, generator=steps).prev_sample
     return (x / 2 + 0.5).clamp(0, 1).movedim(1, -1)
 
 
 @pytest.mark.parametrize("size", [(32, 32), (24, 40)])
 @pytest.mark.parametrize("cfg", [1.0, 3.0])
-def test_the_model_that_ships_draws_as_the_published_scheduler_does(
-    context: Any, size: tuple[int, int], cfg: float
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
+def test_the_model_that_ships_draws_as_the_published_schedulers_do(
+    context: Any, size: tuple[int, int], cfg: float, sampler: str
 ) -> None:
-    from diffusers import DDIMScheduler, UNet2DModel
+    from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
 
     place = context.folders.models[0] / "diffusers"
     place.mkdir(parents=True)
     (place / "ddpm-shapes").symlink_to(EMBEDDED)
     unet = UNet2DModel.from_pretrained(EMBEDDED / "unet", torch_dtype=torch.float32).eval()
-    scheduler = DDIMScheduler.from_pretrained(EMBEDDED / "scheduler")
+    published = DDIMScheduler if sampler == "ddim" else DDPMScheduler
+    scheduler = published.from_pretrained(EMBEDDED / "scheduler")
     names = json.loads((EMBEDDED / "model_index.json").read_text("utf-8"))["class_names"]
     labels = (names.index("blue square"), names.index("anything"))
     wanted = guided(unet, scheduler, size, labels, cfg)
-    found = ours(context, "ddpm-shapes", "ddim", size, ("blue square", "anything"), cfg)
+    found = ours(context, "ddpm-shapes", sampler, size, ("blue square", "anything"), cfg)
     assert float((found - wanted).abs().max()) < TOLERANCE
     assert float(wanted.std()) > 0.05
 
