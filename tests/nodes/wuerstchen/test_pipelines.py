@@ -211,11 +211,11 @@ def test_pictures_beside_the_prompt_equal_the_published_pipeline(
 
 
 @pytest.mark.parametrize("scale", [1.0, 4.0])
-@pytest.mark.parametrize("kind", ["wuerstchen", "cascade"])
+@pytest.mark.parametrize("kind", ["tiny_wuerstchen", "tiny_cascade", "embedded_wuerstchen"])
 def test_half_precision_is_no_further_off_than_the_published_pipelines(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, linked: Any, kind: str, scale: float
 ) -> None:
-    model: Published = request.getfixturevalue(f"tiny_{kind}")
+    model: Published = request.getfixturevalue(kind)
     half = replace(
         model,
         prior=copy.deepcopy(model.prior).to(torch.bfloat16),
