@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nodegraph.jobs.changed import Changed
+from nodegraph.jobs.deliveries import Delivery
 from nodegraph.jobs.record import (
     FINAL,
     Counts,
@@ -20,6 +21,7 @@ __all__ = [
     "FINAL",
     "Changed",
     "Counts",
+    "Delivery",
     "Job",
     "JobError",
     "JobPage",

@@ -1,7 +1,8 @@
 """The tables of the job store, and the steps that bring an older file up to date.
 
 What is listed and changed often (`jobs`) is apart from what is big and written once (`documents`, `results`), so that
-a change of status never rewrites a document. Triggers keep the counters and remove what belongs to a deleted job.
+a change of status never rewrites a document. Triggers keep the counters, note what is to be delivered to whom, and remove
+what belongs to a deleted job.
 """
 
 from __future__ import annotations
@@ -57,5 +58,30 @@ CREATE TRIGGER job_removed AFTER DELETE ON jobs BEGIN
 END;
 """
 
-MIGRATIONS: Final = (VERSION_1,)
+VERSION_2 = """
+CREATE TABLE deliveries (
+    id TEXT PRIMARY KEY,
+    job TEXT NOT NULL,
+    url TEXT NOT NULL,
+    status TEXT NOT NULL,
+    body TEXT,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    due REAL,
+    delivered INTEGER NOT NULL DEFAULT 0,
+    problem TEXT
+) WITHOUT ROWID;
+CREATE INDEX deliveries_due ON deliveries (due) WHERE due IS NOT NULL;
+CREATE INDEX deliveries_by_job ON deliveries (job);
+CREATE TRIGGER job_ended AFTER UPDATE OF status ON jobs
+WHEN NEW.webhook IS NOT NULL AND NEW.status IN ('finished', 'failed', 'cancelled') AND OLD.status <> NEW.status BEGIN
+    INSERT INTO deliveries (id, job, url, status, due)
+    VALUES ('msg_' || lower(hex(randomblob(16))), NEW.id, NEW.webhook, NEW.status, 0);
+END;
+CREATE TRIGGER job_forgotten AFTER DELETE ON jobs WHEN OLD.webhook IS NOT NULL BEGIN
+    DELETE FROM deliveries WHERE job = OLD.id AND due IS NULL;
+END;
+"""
+"""Webhooks: that a job has ended is to be delivered from the very commit in which it ended."""
+
+MIGRATIONS: Final = (VERSION_1, VERSION_2)
 """What brings a file from each version to the next; a new file starts at 0. Released ones never change."""

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from nodegraph.errors import Problem
 from nodegraph.jobs import changes, control, file, rows, submitting
 from nodegraph.jobs.changed import Changed
+from nodegraph.jobs.deliveries import Deliveries
 from nodegraph.jobs.record import (
     FINAL,
     Counts,
@@ -57,6 +58,8 @@ class JobStore:
         self._connections: list[sqlite3.Connection] = []
         self._paused = False
         self._writer: Writer
+        self.deliveries: Deliveries
+        """Who is to be told of the ends of jobs."""
 
     @classmethod
     async def open(cls, path: Path, *, keep: Retention = DEFAULT) -> JobStore:
@@ -67,6 +70,7 @@ class JobStore:
         """
         store, connection = await asyncio.to_thread(cls._open, path, keep)
         store._writer = Writer(connection, store.changed.notify)
+        store.deliveries = Deliveries(store._writer.ask, store._read)
         return store
 
     @classmethod

@@ -31,10 +31,12 @@ from nodegraph.server.catalogue import Catalogue
 from nodegraph.server.config import ServerConfig
 from nodegraph.server.dispatch import Dispatch
 from nodegraph.server.hub import Hub
+from nodegraph.server.outgoing import Outgoing
 from nodegraph.server.routing import Route
 from nodegraph.server.security import Guard, dressing, guarding
 from nodegraph.server.settings import Settings
 from nodegraph.server.state import STATE, State
+from nodegraph.server.webhooks import Webhooks
 
 LOG = logging.getLogger("nodegraph.server")
 ROUTES: tuple[Route, ...] = (
@@ -75,6 +77,7 @@ def create_app(config: ServerConfig, registry: Registry | None = None) -> web.Ap
         hub=hub,
         settings=Settings(config.user_dir / "settings.json"),
         dispatch=Dispatch(config, catalogue, hub),
+        outgoing=Outgoing(config.internal),
     )
     for route in (*ROUTES, *openapi.routes(ROUTES)):
         # Pages have one address: what reads /api wants JSON, and a page in its place breaks it.
@@ -84,7 +87,7 @@ def create_app(config: ServerConfig, registry: Registry | None = None) -> web.Ap
             if route.method == "GET" and route.gives != "websocket":
                 resource.add_route("HEAD", route.handler)
     app.on_response_prepare.append(dressing(guard))
-    app.cleanup_ctx.append(_dispatching)
+    app.cleanup_ctx.extend((_dispatching, _reaching_out))
     app.on_shutdown.append(_closing)
     return app
 
@@ -99,6 +102,26 @@ async def _dispatching(app: web.Application) -> AsyncIterator[None]:
     await dispatch.open()
     yield
     await dispatch.close()
+
+
+async def _reaching_out(app: web.Application) -> AsyncIterator[None]:
+    state = app[STATE]
+    secret = state.config.webhook_secret
+    tasks = []
+    if secret is not None:
+        webhooks = Webhooks(
+            state.dispatch.store,
+            state.outgoing,
+            secret,
+            state.config.webhook_delays,
+            lambda job: run.result(state, job, "links"),
+        )
+        tasks.append(asyncio.create_task(webhooks.run()))
+    yield
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await state.outgoing.close()
 
 
 async def _closing(app: web.Application) -> None:

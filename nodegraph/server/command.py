@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from nodegraph.errors import NodegraphError
 from nodegraph.model_folders import checked_sources
-from nodegraph.server.config import PORT, ServerConfig, default_data_dir, read_token
+from nodegraph.server.addresses import Internal
+from nodegraph.server.config import PORT, ServerConfig, default_data_dir, read_secret, read_token
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -71,6 +72,19 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument(
         "--allow-origin", action="append", default=[], help="a site whose pages may use this server"
     )
+    found.add_argument(
+        "--webhook-secret-file", type=Path, help="file with the secret that webhooks are signed with"
+    )
+    found.add_argument(
+        "--allow-url-inputs", action="store_true", help="fetch inputs that are addresses of pictures"
+    )
+    found.add_argument(
+        "--allow-internal",
+        action="append",
+        default=[],
+        metavar="ADDRESS[:PORT]",
+        help="a part of the own network that inputs and webhooks may lead to",
+    )
     found.add_argument("--no-browser", action="store_true", help="do not open a browser")
     return found
 
@@ -96,6 +110,11 @@ def config_of(words: Sequence[str]) -> tuple[ServerConfig, bool]:
         token=read_token(given.token_file) if given.token_file is not None else None,
         hosts=frozenset(given.allow_host),
         origins=frozenset(origin.rstrip("/") for origin in given.allow_origin),
+        allow_url_inputs=given.allow_url_inputs,
+        internal=tuple(map(Internal.of, given.allow_internal)),
+        webhook_secret=read_secret(given.webhook_secret_file)
+        if given.webhook_secret_file is not None
+        else None,
     )
     return config.checked(), not given.no_browser and sys.stdout.isatty()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import ipaddress
 import os
 import socket
@@ -11,6 +13,7 @@ from pathlib import Path
 
 from nodegraph.errors import Problem, ValidationError
 from nodegraph.limits import MAX_BYTES, MAX_NODES
+from nodegraph.server.addresses import Internal
 
 PORT = 8188
 """ComfyUI's, so that clients find the server where they look for it."""
@@ -40,6 +43,8 @@ class Limits:
     """Bytes that may wait for one client."""
     files: int = 50_000
     """Files that one listing gives."""
+    fetch_seconds: float = 30.0
+    """Seconds for all that a request has fetched from other addresses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,14 @@ class ServerConfig:
     """Names, beside the machine's own, that a request's Host header may have."""
     origins: frozenset[str] = frozenset()
     """Origins of other sites' pages that may use the server, such as `http://localhost:5173`."""
+    allow_url_inputs: bool = False
+    """Whether inputs may be addresses, which the server fetches."""
+    internal: tuple[Internal, ...] = ()
+    """Parts of the own network to which inputs and webhooks may lead."""
+    webhook_secret: bytes | None = field(default=None, repr=False)
+    """What webhooks are signed with; None: there are none."""
+    webhook_delays: tuple[float, ...] = (5, 30, 120, 600, 1800, 3600, 10_800, 21_600, 43_200)
+    """Seconds before each further attempt of a webhook that was not taken; after the last it is given up."""
     limits: Limits = field(default_factory=Limits)
 
     def checked(self) -> ServerConfig:
@@ -140,15 +153,32 @@ def default_data_dir() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share") / "nodegraph"
 
 
+def read_secret(path: Path) -> bytes:
+    """The key that webhooks are signed with: after `whsec_` in base64, else the file's text. Raises as `read_token`."""
+    text = read_token(path)
+    try:
+        secret = base64.b64decode(text[6:], validate=True) if text.startswith("whsec_") else text.encode()
+    except (binascii.Error, ValueError):
+        secret = b""
+    if len(secret) < MIN_TOKEN:
+        raise ValidationError(
+            Problem(
+                "weak_secret",
+                f"the secret in {path} is shorter than {MIN_TOKEN} bytes, or no base64 after whsec_.",
+                hint='Make one with: python -c "import base64, secrets; '
+                "print('whsec_' + base64.b64encode(secrets.token_bytes(32)).decode())\".",
+            )
+        )
+    return secret
+
+
 def read_token(path: Path) -> str:
     """The token that a file holds. Raises ValidationError where it cannot be read or is empty."""
     try:
         text = path.read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
-        raise ValidationError(
-            Problem("cannot_read", f"cannot read the token file {path}: {reason}.")
-        ) from None
+        raise ValidationError(Problem("cannot_read", f"cannot read the file {path}: {reason}.")) from None
     if not text:
-        raise ValidationError(Problem("weak_token", f"the token file {path} is empty."))
+        raise ValidationError(Problem("weak_token", f"the file {path} is empty."))
     return text

@@ -15,6 +15,7 @@ from nodegraph.server.answers import Refused, dumps, raw, reply
 from nodegraph.server.prompts import files_of, plain_number, problems_of
 from nodegraph.server.routing import Route, query_of
 from nodegraph.server.state import STATE
+from nodegraph.server.webhooks import shown
 from nodegraph.sockets import Range
 
 NAMES = {
@@ -72,10 +73,13 @@ def _listed(jobs: Sequence[Job], pagination: dict[str, Any]) -> bytes:
 
 async def get_job(request: web.Request) -> web.Response:
     """One job with its workflow and outputs."""
-    job = await request.app[STATE].dispatch.store.get(request.match_info["job_id"])
+    store = request.app[STATE].dispatch.store
+    job = await store.get(request.match_info["job_id"])
     if job is None:
         raise missing(request.match_info["job_id"])
-    return reply(whole(job))
+    if job.webhook is None:
+        return reply(whole(job))
+    return reply({**whole(job), "webhook": shown(await store.deliveries.of(job.id))})
 
 
 async def cancel_job(request: web.Request) -> web.Response:

@@ -18,6 +18,7 @@ from nodegraph.server.answers import Refused, error_data, error_item, read_json,
 from nodegraph.server.routing import Route
 from nodegraph.server.shapes import checked
 from nodegraph.server.state import STATE, State
+from nodegraph.server.webhooks import admit_webhook
 from nodegraph.sockets import Range
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ SECRETS = ("auth_token_comfy_org", "api_key_comfy_org")
 _ENVELOPE = frozenset(
     {
         *("client_id", "prompt_id", "number", "front", "extra_data", "partial_execution_targets"),
-        *("timeout", "max_attempts"),
+        *("timeout", "max_attempts", "webhook", "strict"),
     }
 )
 """Fields of a body that are not part of the document."""
@@ -61,6 +62,10 @@ class PromptBody:
     timeout: Annotated[float | None, Range(0.001, 30 * 86_400)] = None
     """Seconds that it may run."""
     max_attempts: Annotated[int, Range(1, 10)] = 2
+    webhook: str | None = None
+    """Who is told, signed, that it has ended; `extra_data` may hold it as well."""
+    strict: bool = False
+    """Refuse a workflow of which any output is wrong, in place of running the others."""
 
 
 class BadPrompt(ValidationError):
@@ -148,6 +153,13 @@ def _accepted(state: State, data: dict[str, Any], body: PromptBody, key: str | N
     from nodegraph.workflow import Workflow
 
     extra = {name: value for name, value in (body.extra_data or {}).items() if name not in SECRETS}
+    # Not kept with the workflow, which goes into pictures: an address may hold a secret of its receiver's.
+    listed = extra.pop("webhook", None)
+    webhook = listed if body.webhook is None else body.webhook
+    if webhook is not None:
+        if not isinstance(webhook, str):
+            raise Refused(400, "invalid_request", "'webhook' must be text.", input="webhook")
+        webhook = admit_webhook(state, webhook)
     document = {name: value for name, value in data.items() if name not in _ENVELOPE}
     if extra:
         document["extra_data"] = extra
@@ -157,7 +169,7 @@ def _accepted(state: State, data: dict[str, Any], body: PromptBody, key: str | N
         targets = [str(item) for item in body.partial_execution_targets]
     report = check(workflow, state.catalogue.registry, state.folders, targets)
     node_errors = node_errors_of(workflow, report)
-    if report.graph is None:
+    if report.graph is None or (body.strict and report.problems):
         raise BadPrompt(_summary(report), report.problems, node_errors)
     extra_data = {**extra, **({"client_id": body.client_id} if body.client_id is not None else {})}
     made = JobRequest(
@@ -171,6 +183,7 @@ def _accepted(state: State, data: dict[str, Any], body: PromptBody, key: str | N
         timeout=body.timeout,
         max_attempts=body.max_attempts,
         idempotency_key=key,
+        webhook=webhook,
     )
     return Accepted(made, node_errors, report.warnings)
 

@@ -18,6 +18,7 @@ from nodegraph.server.settings import Settings
 
 if TYPE_CHECKING:
     from nodegraph.server.dispatch import Dispatch
+    from nodegraph.server.outgoing import Outgoing
 
 
 @dataclass
@@ -30,6 +31,8 @@ class State:
     settings: Settings
     dispatch: Dispatch
     """The job store, the workers, and the messages of what runs."""
+    outgoing: Outgoing
+    """Requests to addresses that clients name."""
     started: float = field(default_factory=time.time)
     _folders: tuple[tuple[Path, ...], ListedFolders] = field(init=False)
 
