@@ -8,22 +8,19 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import aiohttp
 
-from nodegraph.client.connection import Connection, segment, staged
-from nodegraph.client.records import JobState, RemoteFile, RunRecorder, node_problems
-from nodegraph.client.saving import folder_of
+from nodegraph.client.connection import Connection, segment
+from nodegraph.client.records import JobState, RunRecorder
 from nodegraph.client.told import FEATURES, Told
+from nodegraph.client.transfers import Transfers
 from nodegraph.context import CancelToken
-from nodegraph.errors import ServerError, ValidationError
+from nodegraph.errors import ServerError
 from nodegraph.events import Event
-from nodegraph.naming import place
-from nodegraph.node import SavedFile
 from nodegraph.result import Result
 from nodegraph.workflow import Workflow
 
@@ -32,10 +29,9 @@ _FIRST_SILENCE, _LONGEST_SILENCE = 0.25, 5.0
 """Seconds without a message after which the job is looked at; each time twice as long."""
 _PASSING = (None, 429, 502, 503, 504)
 """Statuses of a server that stops, starts or has too much to do, and of what stands before one that is away."""
-_SAVED = ("output", "temp")
 
 
-class AsyncClient:
+class AsyncClient(Transfers):
     """A nodegraph server. Made and used in one event loop; an async context manager.
 
     `server` is its address (`http://` where no scheme is given, a path where it stands behind another server), `token`
@@ -48,12 +44,7 @@ class AsyncClient:
         self.id = uuid.uuid4().hex
         """What the client calls itself; the server tells it of the jobs that were posted under this id."""
         self.patience = patience
-        self._connection = Connection(server, token)
-
-    @property
-    def server(self) -> str:
-        """The address."""
-        return self._connection.server
+        super().__init__(Connection(server, token))
 
     async def submit(
         self,
@@ -65,25 +56,62 @@ class AsyncClient:
         timeout: float | None = None,
         idempotency_key: str | None = None,
         partial: bool = False,
+        webhook: str | None = None,
     ) -> str:
         """Queue a run, and give the job's id once it is on the server's disk.
 
-        `timeout` is how many seconds it may run. A workflow of which some outputs are wrong is refused with
-        ValidationError, unless `partial` has the others run.
+        A parameter whose value is a Path is a file here, which is uploaded unless the server has it. `timeout` is how many
+        seconds the run may take, `webhook` the address that is told of its end. A workflow of which some outputs are
+        wrong is refused with ValidationError, unless `partial` has the others run.
         """
-        changed = workflow.with_values(parameters) if parameters else workflow
-        body: dict[str, Any] = {**changed.document(), "client_id": self.id, "front": front}
-        if targets is not None:
-            body["partial_execution_targets"] = list(targets)
+        values = await self._sent(parameters)
+        changed = workflow.with_values(values) if values else workflow
+        body = self._body(changed, targets, webhook, strict=not partial)
+        body["front"] = front
         if timeout is not None:
             body["timeout"] = timeout
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key is not None else {}
         found = await self._connection.json("POST", "/prompt", json=body, headers=headers)
-        job = str(found["prompt_id"])
-        if found.get("node_errors") and not partial:
-            await self.cancel(job)
-            raise ValidationError(node_problems(found["node_errors"]))
-        return job
+        return str(found["prompt_id"])
+
+    async def sweep(
+        self,
+        workflow: Workflow,
+        values: Mapping[str, Sequence[Any]],
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        mode: Literal["product", "zip"] = "product",
+        targets: Sequence[str] | None = None,
+        webhook: str | None = None,
+    ) -> list[str]:
+        """Queue a run for each combination of values by parameter, all or none, and give the jobs' ids in their order.
+
+        The last parameter changes quickest; with `zip` the first values go together, then the second. `parameters` are
+        those of every run; Paths are files here, as in `submit`. Raises ValidationError for more than 1,000 runs.
+        """
+        given = await self._sent(parameters)
+        changed = workflow.with_values(given) if given else workflow
+        lists = {name: [await self._file(value) for value in items] for name, items in values.items()}
+        body = self._body(changed, targets, webhook, strict=True)
+        body |= {"sweep": lists, "sweep_mode": mode}
+        found = await self._connection.json("POST", "/run?wait=0", 202, 409, 422, json=body)
+        return [str(run["id"]) for run in found.get("runs", [found])]
+
+    def _body(
+        self, workflow: Workflow, targets: Sequence[str] | None, webhook: str | None, *, strict: bool
+    ) -> dict[str, Any]:
+        body: dict[str, Any] = {**workflow.document(), "client_id": self.id, "strict": strict}
+        if targets is not None:
+            body["partial_execution_targets"] = list(targets)
+        if webhook is not None:
+            body["webhook"] = webhook
+        return body
+
+    async def _sent(self, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
+        return {name: await self._file(value) for name, value in (parameters or {}).items()}
+
+    async def _file(self, value: Any) -> Any:
+        return await self.ensure_uploaded(value) if isinstance(value, Path) else value
 
     async def job(self, id: str) -> JobState:
         """A job as it is now."""
@@ -152,53 +180,6 @@ class AsyncClient:
 
         return self._follow(begin, cancel)
 
-    async def fetched(self, result: Result, output_dir: str | os.PathLike[str] | None) -> Result:
-        """The result with its files downloaded into a folder; the same where that is None."""
-        if output_dir is None:
-            return result
-
-        async def saved(item: Any) -> Any:
-            file = RemoteFile.of(item)
-            if file is None or file.type not in _SAVED:
-                return item
-            path = await self.download(file, output_dir)
-            return SavedFile(path.name, file.subfolder, file.type, path, path.stat().st_size)
-
-        ui = {
-            node: {name: tuple([await saved(item) for item in items]) for name, items in shown.items()}
-            for node, shown in result.ui.items()
-        }
-        return replace(result, ui=ui)
-
-    async def upload(
-        self, path: str | os.PathLike[str], *, subfolder: str = "", overwrite: bool = False
-    ) -> str:
-        """Put a file into the server's input folder, and give the name under which nodes find it.
-
-        Where another file has its name it gets a new one, unless `overwrite`. Raises OSError where it cannot be read.
-        """
-        with open(path, "rb") as file:
-            form = aiohttp.FormData(quote_fields=False)
-            form.add_field("subfolder", subfolder)
-            form.add_field("overwrite", "true" if overwrite else "false")
-            form.add_field("image", file, filename=os.path.basename(path))
-            found = await self._connection.json("POST", "/upload/image", data=form)
-        return "/".join(part for part in (found["subfolder"], found["name"]) if part)
-
-    async def download(self, file: RemoteFile, folder: str | os.PathLike[str]) -> Path:
-        """Write a file into a folder, under its sub-folder and name; where another file has that, as `name (1).ext`.
-
-        Raises OSError where it cannot be written.
-        """
-        where, name = folder_of(Path(folder).absolute(), file)
-        part = staged(where)
-        query = {"filename": file.filename, "subfolder": file.subfolder, "type": file.type}
-        try:
-            await self._connection.save("/view", query, part)
-            return where / await asyncio.to_thread(place, part, where, name)
-        finally:
-            part.unlink(missing_ok=True)
-
     async def plan(
         self,
         workflow: Workflow,
@@ -244,9 +225,12 @@ class AsyncClient:
         return found
 
     async def submit_saved(self, name: str, parameters: Mapping[str, Any] | None = None) -> str:
-        """Queue a run of a saved workflow, and give the job's id. Only its end is told by `events`."""
+        """Queue a run of a saved workflow, and give the job's id; Paths are files here, as in `submit`.
+
+        Only its end is told by `events`.
+        """
         path = f"/workflows/{segment(name)}/run?wait=0"
-        found = await self._connection.json("POST", path, 202, 409, 422, json=dict(parameters or {}))
+        found = await self._connection.json("POST", path, 202, 409, 422, json=await self._sent(parameters))
         return str(found["id"])
 
     async def close(self) -> None:

@@ -46,10 +46,10 @@ class RemoteRun:
         return {id: _title(node) for id, node in self.workflow.prompt.items()}
 
     def run(self, targets: Sequence[str] | None, on_event: OnEvent, cancel: CancelToken) -> Result:
-        """Upload the pictures that it reads from the input folder here, run, and download what it made."""
+        """Upload what it reads of the input folder here, unless the server has it, run, and download what it made."""
         make_output_folder(self._folders)
         sent = {
-            place: self._client.upload(
+            place: self._client.ensure_uploaded(
                 path, subfolder=path.relative_to(self._folders.input).parent.as_posix()
             )
             for place, path in self._pictures()

@@ -102,27 +102,10 @@ def problems_of(data: Any) -> tuple[Problem, ...]:
     return tuple(problem_of(item) for item in data or () if isinstance(item, dict))
 
 
-def node_problems(node_errors: Mapping[str, Any]) -> list[Problem]:
-    """The problems in ComfyUI's report on the nodes of a prompt."""
-    return [
-        _item_problem(node, report, item) for node, report in node_errors.items() for item in report["errors"]
-    ]
-
-
-def _item_problem(node: str, report: Mapping[str, Any], item: Mapping[str, Any]) -> Problem:
-    extra = item.get("extra_info") or {}
-    return problem_of(
-        {
-            "code": item.get("type"),
-            "message": item.get("message"),
-            "node": node,
-            "class_type": report.get("class_type"),
-            "input": extra.get("input_name"),
-            "found": extra.get("received_value"),
-            "allowed": extra.get("allowed"),
-            "hint": extra.get("hint"),
-        }
-    )
+def input_name(file: Mapping[str, Any]) -> str:
+    """The name by which nodes find an uploaded file; one that is not in the input folder says where it is."""
+    name = "/".join(part for part in (file["subfolder"], file["name"]) if part)
+    return name if file["type"] == "input" else f"{name} [{file['type']}]"
 
 
 def refusal(status: int, body: bytes, where: str) -> NodegraphError:

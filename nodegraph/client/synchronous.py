@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping, Seque
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from nodegraph.client.asynchronous import AsyncClient, OnEvent
 from nodegraph.client.records import JobState, RemoteFile, RunRecorder
@@ -48,6 +48,7 @@ class Client:
         timeout: float | None = None,
         idempotency_key: str | None = None,
         partial: bool = False,
+        webhook: str | None = None,
     ) -> str:
         """Queue a run, and give the job's id once it is on the server's disk."""
         return self._do(
@@ -59,7 +60,23 @@ class Client:
                 timeout=timeout,
                 idempotency_key=idempotency_key,
                 partial=partial,
+                webhook=webhook,
             )
+        )
+
+    def sweep(
+        self,
+        workflow: Workflow,
+        values: Mapping[str, Sequence[Any]],
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        mode: Literal["product", "zip"] = "product",
+        targets: Sequence[str] | None = None,
+        webhook: str | None = None,
+    ) -> list[str]:
+        """Queue a run for each combination of values by parameter, all or none, and give the jobs' ids in their order."""
+        return self._do(
+            self._async.sweep(workflow, values, parameters, mode=mode, targets=targets, webhook=webhook)
         )
 
     def job(self, id: str) -> JobState:
@@ -102,6 +119,25 @@ class Client:
     def upload(self, path: str | os.PathLike[str], *, subfolder: str = "", overwrite: bool = False) -> str:
         """Put a file into the server's input folder, and give the name under which nodes find it."""
         return self._do(self._async.upload(path, subfolder=subfolder, overwrite=overwrite))
+
+    def ensure_uploaded(self, path: str | os.PathLike[str], *, subfolder: str = "") -> str:
+        """Put a file into the server's input folder unless the server has its bytes, and give the name for nodes."""
+        return self._do(self._async.ensure_uploaded(path, subfolder=subfolder))
+
+    def upload_mask(
+        self,
+        path: str | os.PathLike[str],
+        original: RemoteFile,
+        *,
+        subfolder: str = "",
+        overwrite: bool = False,
+    ) -> str:
+        """Give a picture of the server the transparency of a picture here, and give the new file's name for nodes."""
+        return self._do(self._async.upload_mask(path, original, subfolder=subfolder, overwrite=overwrite))
+
+    def url(self, file: RemoteFile) -> str:
+        """The address at which the server gives a file."""
+        return self._async.url(file)
 
     def download(self, file: RemoteFile, folder: str | os.PathLike[str]) -> Path:
         """Write a file into a folder, under its sub-folder and name, never over another file."""

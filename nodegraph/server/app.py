@@ -29,6 +29,7 @@ from nodegraph.server import (
 from nodegraph.server.answers import Refused, error_reply
 from nodegraph.server.catalogue import Catalogue
 from nodegraph.server.config import ServerConfig
+from nodegraph.server.contents import Contents
 from nodegraph.server.dispatch import Dispatch
 from nodegraph.server.hub import Hub
 from nodegraph.server.outgoing import Outgoing
@@ -78,6 +79,7 @@ def create_app(config: ServerConfig, registry: Registry | None = None) -> web.Ap
         settings=Settings(config.user_dir / "settings.json"),
         dispatch=Dispatch(config, catalogue, hub),
         outgoing=Outgoing(config.internal),
+        contents=Contents(config.data_dir / "contents"),
     )
     for route in (*ROUTES, *openapi.routes(ROUTES)):
         # Pages have one address: what reads /api wants JSON, and a page in its place breaks it.

@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
-import secrets
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from aiohttp import BodyPartReader, hdrs, web
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp import web
 
 from nodegraph.folders import OWN_KINDS
 from nodegraph.formats.json_text import parse
 from nodegraph.naming import place
-from nodegraph.server.answers import Refused, reply, too_large
+from nodegraph.server.answers import Refused, reply
+from nodegraph.server.contents import Content
+from nodegraph.server.forms import FormFile, read_form
 from nodegraph.server.routing import Route, query_of
 from nodegraph.server.security import file_headers, found_file, inside, plain_name, plain_path
 from nodegraph.server.shapes import checked
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 Kind = Literal["output", "input", "temp"]
 _PREVIEWS = {"webp": "WEBP", "jpeg": "JPEG"}
-_MOST_FIELD = 64 * 1024
 _DECODED = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 """Formats that are decoded here; Pillow knows many more, which nobody needs and some of which are old code."""
 
@@ -145,14 +144,12 @@ def _rendered(
     return buffer.getvalue(), f"image/{form.lower()}"
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Upload:
-    """A multipart form: its file, spooled beside its place, and its other fields."""
+    """A file that was uploaded, and what the form says of it."""
 
-    part: Path
-    name: str
-    sha256: str
-    fields: dict[str, str]
+    file: FormFile
+    fields: Mapping[str, str]
 
     def target(self) -> tuple[Kind, tuple[str, ...]]:
         """(folder kind, parts of the sub-folder). Raises Refused."""
@@ -178,84 +175,55 @@ async def upload_mask(request: web.Request) -> web.Response:
     return await _uploading(request, _masked)
 
 
-async def _uploading(request: web.Request, keep: Callable[[State, Upload], dict[str, str]]) -> web.Response:
+async def _uploading(request: web.Request, keep: Callable[[State, Upload], Content]) -> web.Response:
     state = request.app[STATE]
-    if request.content_type != "multipart/form-data":
-        text = "the body must be a multipart form with a file named 'image'."
-        raise Refused(415, "unsupported_media_type", text, found=request.content_type)
-    upload = await _received(request, state)
-    try:
-        found = await asyncio.to_thread(keep, state, upload)
-    finally:
-        upload.part.unlink(missing_ok=True)
-    state.folders.forget(found["type"])
-    return reply(found)
-
-
-async def _received(request: web.Request, state: State) -> Upload:
-    """Read a form to its end, its file to disk as it comes, so that its size is bounded and memory is not filled."""
-    limit = state.config.limits.upload
-    if (request.content_length or 0) > limit + 2**20:
-        raise too_large(limit)
     folder = state.config.data_dir / "incoming"
-    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-    part = folder / f"{secrets.token_hex(8)}.part"
-    digest = hashlib.sha256()
-    name = None
-    fields: dict[str, str] = {}
-    try:
-        reader = await request.multipart()
-        while (item := await reader.next()) is not None:
-            if not isinstance(item, BodyPartReader) or hdrs.CONTENT_TRANSFER_ENCODING in item.headers:
-                raise Refused(400, "bad_form", "the form nests another, or encodes a part.")
-            if item.name == "image" and name is None:
-                name = plain_name(Path((item.filename or "").replace("\\", "/")).name)
-                with open(part, "xb") as file:
-                    size = 0
-                    while chunk := await item.read_chunk(2**18):
-                        size += len(chunk)
-                        if size > limit:
-                            raise too_large(limit)
-                        digest.update(chunk)
-                        await asyncio.to_thread(file.write, chunk)
-            else:
-                if len(fields) >= 16:
-                    raise Refused(400, "bad_form", "the form has too many fields.")
-                fields[item.name or ""] = await _field(item)
-        if name is None:
+    limit = state.config.limits.upload
+    with await read_form(request, folder, limit, lambda item: item.name == "image") as form:
+        file = form.files.get("image")
+        if file is None:
             raise Refused(400, "no_file", "the form has no file named 'image'.")
-    except (ValueError, HttpProcessingError) as error:
-        part.unlink(missing_ok=True)
-        raise Refused(400, "bad_form", f"the form cannot be read: {str(error)[:200]}.") from error
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    return Upload(part, name, digest.hexdigest(), fields)
+        plain_name(_last(file.name))
+        found = await asyncio.to_thread(keep, state, Upload(file, form.fields))
+    state.folders.forget(found.type)
+    return reply(asdict(found))
 
 
-async def _field(item: BodyPartReader) -> str:
-    data = bytearray()
-    while chunk := await item.read_chunk(8192):
-        data += chunk
-        if len(data) > _MOST_FIELD:
-            raise Refused(413, "too_large", f"a field of the form is larger than {_MOST_FIELD} bytes.")
-    return data.decode("utf-8", "replace")
+def _last(name: str) -> str:
+    """The file's own name, of a path as some browsers send it."""
+    return Path(name.replace("\\", "/")).name
 
 
-def _kept(state: State, upload: Upload) -> dict[str, str]:
+async def uploaded(request: web.Request) -> web.Response:
+    """Where the file with a hash is, that was uploaded or given before; 404 where it has to be sent."""
+    state = request.app[STATE]
+    sha256 = request.match_info["sha256"].lower().removeprefix("sha256:")
+    found = await asyncio.to_thread(state.contents.find, sha256, state.folders)
+    if found is None:
+        raise Refused(
+            404, "unknown_content", "no file with this hash was sent here.", found=repr(sha256[:80])
+        )
+    return reply(asdict(found))
+
+
+def _kept(state: State, upload: Upload) -> Content:
     kind, parts = upload.target()
     root = state.folders.roots(kind)[0]
     folder = inside(root, *parts)
     folder.mkdir(parents=True, exist_ok=True)
     overwrite = upload.fields.get("overwrite", "").lower() in ("true", "1")
     # Beside its place first, as another folder may lie on another disk: what appears under the name is whole.
-    staged = folder / f".{upload.part.name}"
+    staged = folder / upload.file.part.name
+    size = upload.file.part.stat().st_size
     try:
-        shutil.move(upload.part, staged)
-        name = place(staged, folder, upload.name, sha256=upload.sha256, overwrite=overwrite)
+        shutil.move(upload.file.part, staged)
+        sha256 = upload.file.sha256
+        name = place(staged, folder, _last(upload.file.name), sha256=sha256, overwrite=overwrite)
     finally:
         staged.unlink(missing_ok=True)
-    return {"name": name, "subfolder": "/".join(parts), "type": kind}
+    found = Content(name, "/".join(parts), kind, sha256, size)
+    state.contents.note(found, folder / name)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,14 +235,14 @@ class OriginalRef:
     type: str = "output"
 
 
-def _masked(state: State, upload: Upload) -> dict[str, str]:
+def _masked(state: State, upload: Upload) -> Content:
     if not upload.fields.get("original_ref"):
         return _kept(state, upload)
     original = checked(OriginalRef, parse(upload.fields["original_ref"], "original_ref"))
     path = address(state, original.type, original.subfolder, original.filename)
     most = state.config.limits.pixels
     picture = open_picture(path, most)
-    mask = open_picture(upload.part, most).convert("RGBA").getchannel("A")
+    mask = open_picture(upload.file.part, most).convert("RGBA").getchannel("A")
     if mask.size != picture.size:
         text = "the mask and the picture must be of one size."
         raise Refused(400, "sizes_differ", text, found=f"{mask.size} and {picture.size}")
@@ -283,9 +251,9 @@ def _masked(state: State, upload: Upload) -> dict[str, str]:
     merged.putalpha(mask)
     buffer = io.BytesIO()
     merged.save(buffer, "PNG", pnginfo=texts, compress_level=4)
-    upload.part.write_bytes(buffer.getvalue())
-    upload.sha256 = hashlib.sha256(buffer.getvalue()).hexdigest()
-    return _kept(state, upload)
+    upload.file.part.write_bytes(buffer.getvalue())
+    sha256 = hashlib.sha256(buffer.getvalue()).hexdigest()
+    return _kept(state, replace(upload, file=replace(upload.file, sha256=sha256)))
 
 
 def _texts(picture: Image.Image) -> Any:
@@ -304,4 +272,7 @@ ROUTES = (
     ),
     Route("POST", "/upload/image", upload_image, "Upload a file to the input folder", upload=True),
     Route("POST", "/upload/mask", upload_mask, "Upload a mask for a picture", upload=True),
+    Route(
+        "GET", "/uploads/{sha256}", uploaded, "Whether a file with this hash was sent before, and where it is"
+    ),
 )

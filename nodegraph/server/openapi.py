@@ -104,11 +104,21 @@ def _operation(route: Route) -> dict[str, Any]:
             shape = {"type": "object"}
         elif route.body is not object:
             shape = schema(route.body)
-        found["requestBody"] = {"content": {"application/json": {"schema": shape}}}
+        taken: dict[str, Any] = {"application/json": {"schema": shape}}
+        if route.form:
+            taken["multipart/form-data"] = {"schema": _form(shape)}
+        found["requestBody"] = {"content": taken}
     elif route.upload:
         kind = "multipart/form-data" if "/upload/" in route.path else "application/octet-stream"
         found["requestBody"] = {"content": {kind: {"schema": {}}}}
     return found
+
+
+def _form(shape: dict[str, Any]) -> dict[str, Any]:
+    """A form in place of a JSON body: the body as one of its parts where it has a shape, and parts by parameter."""
+    if "properties" not in shape:
+        return {"type": "object"}
+    return {"type": "object", "required": ["workflow"], "properties": {"workflow": shape}}
 
 
 _STYLE = "body{font:16px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem}td{padding:.2rem .8rem .2rem 0}"

@@ -28,6 +28,8 @@ class Route:
     """Shape of the query string."""
     body: type | None = None
     """Shape of the JSON body."""
+    form: bool = False
+    """The body may be a multipart form instead, whose parts are values by parameter."""
     upload: bool = False
     """The body is a file or a multipart form."""
     gives: str = "application/json"

@@ -10,16 +10,18 @@ import mimetypes
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlencode
 
 from aiohttp import web
 
 from nodegraph.errors import Problem, ValidationError
+from nodegraph.formats.json_text import parse
 from nodegraph.jobs import Job, JobStatus
 from nodegraph.server.answers import Refused, dumps, error_data, read_json, reply
 from nodegraph.server.comfy import listener_id
 from nodegraph.server.files import address
+from nodegraph.server.given import WORKFLOW, form_values, read_run_form, settled
 from nodegraph.server.hub import Payload
 from nodegraph.server.jobs import NAMES
 from nodegraph.server.prompts import Accepted, BadPrompt, PromptBody, accept, files_of, problems_of
@@ -27,6 +29,9 @@ from nodegraph.server.routing import Route, query_of
 from nodegraph.server.shapes import checked
 from nodegraph.server.state import STATE, State
 from nodegraph.sockets import Range
+
+if TYPE_CHECKING:
+    from nodegraph.workflow import Workflow
 
 MOST_RUNS = 1000
 """Jobs of one sweep."""
@@ -43,11 +48,11 @@ class RunQuery:
     outputs: Literal["links", "inline"] = "links"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RunOptions:
     """What a body of /run may have beside those of /prompt."""
 
-    parameters: dict[str, Any] | None = None
+    values: dict[str, Any] | None = None
     """Values of the workflow's declared parameters."""
     sweep: dict[str, Any] | None = None
     """Lists of values by parameter: a job for each combination."""
@@ -55,18 +60,36 @@ class RunOptions:
     """Every combination, or the first values together, then the second..."""
 
 
+@dataclass(frozen=True)
+class RunBody(RunOptions, PromptBody):
+    """A workflow, how to run it, and values for its parameters; where one names a file it may be data:, sha256: or https:."""
+
+
 async def post_run(request: web.Request) -> web.StreamResponse:
     """Run a workflow and answer with what it made; with `Accept: text/event-stream`, with what happens meanwhile too."""
-    data = await read_json(request, request.app[STATE].config.limits.body)
-    return await answer(request, data)
+    state = request.app[STATE]
+    if request.content_type != "multipart/form-data":
+        return await answer(request, await read_json(request, state.config.limits.body))
+    from nodegraph.workflow import Workflow
+
+    with await read_run_form(request, state, workflow=True) as form:
+        data = parse(form.fields[WORKFLOW], "the workflow")
+
+        def read() -> dict[str, Any]:
+            return form_values(state, Workflow.from_data(_body(data), name="the workflow"), form)
+
+        values = await asyncio.to_thread(read)
+    return await answer(request, data, values)
 
 
-async def answer(request: web.Request, data: Any) -> web.StreamResponse:
-    """The answer to a run of the document `data`, the body of a POST /run."""
+async def answer(
+    request: web.Request, data: Any, values: Mapping[str, Any] | None = None
+) -> web.StreamResponse:
+    """The answer to a run of the document `data`, the body of a POST /run, with further values of its parameters."""
     state = request.app[STATE]
     asked = query_of(request, RunQuery)
     options = checked(RunOptions, data)
-    documents = variants(data, options)
+    documents = await settled(state, variants(data, options, values or {}))
     events = "text/event-stream" in request.headers.get("Accept", "")
     key = request.headers.get("Idempotency-Key")
     if len(documents) > 1 and (events or key is not None):
@@ -90,20 +113,15 @@ def _status(job: Job) -> int:
     return _FINAL_STATUS.get(job.status, 202)
 
 
-def variants(data: Any, options: RunOptions) -> list[dict[str, Any]]:
-    """The documents of a run: one, or one for each combination of a sweep, with the parameters set."""
+def variants(data: Any, options: RunOptions, values: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    """The documents of a run: one, or one for each combination of a sweep, with the parameters set.
+
+    A value may be set by `NODE.INPUT` too, where no parameter has that name.
+    """
     from nodegraph.workflow import Workflow
 
-    known = ("parameters", "sweep", "sweep_mode")
-    given = options.parameters or {}
-    # A document of nodegraph's declares its parameters under the same name; values never are such declarations.
-    declares = "nodegraph" in data and not all(_is_value(value) for value in given.values())
-    body = {
-        name: value
-        for name, value in data.items()
-        if name not in known or (name == "parameters" and declares)
-    }
-    values = {} if declares else given
+    body = _body(data)
+    values = {**(options.values or {}), **(values or {})}
     if not values and options.sweep is None:
         return [body]
     envelope = {
@@ -112,7 +130,7 @@ def variants(data: Any, options: RunOptions) -> list[dict[str, Any]]:
     workflow = Workflow.from_data(body, name="the workflow")
     made = []
     for chosen in combinations(options):
-        changed = workflow.with_values({**values, **chosen}) if values or chosen else workflow
+        changed = _with_values(workflow, {**values, **chosen})
         made.append({**changed.document(), **envelope})
     if len(made) > 1 and "prompt_id" in envelope:
         raise Refused(
@@ -121,10 +139,19 @@ def variants(data: Any, options: RunOptions) -> list[dict[str, Any]]:
     return made
 
 
-def _is_value(value: Any) -> bool:
-    return not (isinstance(value, dict) and "node" in value) and not (
-        isinstance(value, list) and any(isinstance(item, dict) for item in value)
-    )
+def _body(data: Any) -> dict[str, Any]:
+    """What is left of a body without the options of a run."""
+    if not isinstance(data, dict):
+        raise Refused(400, "invalid_request", "the body must be a JSON object.")
+    return {name: value for name, value in data.items() if name not in RunOptions.__dataclass_fields__}
+
+
+def _with_values(workflow: Workflow, values: Mapping[str, Any]) -> Workflow:
+    places = {
+        name: value for name, value in values.items() if "." in name and name not in workflow.parameters
+    }
+    changed = workflow.with_inputs(places) if places else workflow
+    return changed.with_values({name: value for name, value in values.items() if name not in places})
 
 
 def combinations(options: RunOptions) -> list[dict[str, Any]]:
@@ -252,7 +279,13 @@ async def post_plan(request: web.Request) -> web.Response:
 
 ROUTES = (
     Route(
-        "POST", "/run", post_run, "Run a workflow and wait for what it makes", query=RunQuery, body=PromptBody
+        "POST",
+        "/run",
+        post_run,
+        "Run a workflow and wait for what it makes",
+        query=RunQuery,
+        body=RunBody,
+        form=True,
     ),
     Route("POST", "/plan", post_plan, "What a run would do now, and why", body=PromptBody),
 )

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from nodegraph.server.catalogue import Catalogue
 from nodegraph.server.config import ServerConfig
+from nodegraph.server.contents import Contents
 from nodegraph.server.hub import Hub
 from nodegraph.server.listing import ListedFolders, server_folders
 from nodegraph.server.settings import Settings
@@ -33,6 +34,8 @@ class State:
     """The job store, the workers, and the messages of what runs."""
     outgoing: Outgoing
     """Requests to addresses that clients name."""
+    contents: Contents
+    """Which files hold which bytes."""
     started: float = field(default_factory=time.time)
     _folders: tuple[tuple[Path, ...], ListedFolders] = field(init=False)
 

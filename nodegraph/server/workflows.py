@@ -16,6 +16,7 @@ from aiohttp import web
 from nodegraph.errors import ValidationError
 from nodegraph.node import InputSpec, NodeSpec
 from nodegraph.server.answers import Refused, read_body, read_json, reply
+from nodegraph.server.given import form_values, read_run_form, takes_file
 from nodegraph.server.routing import Route
 from nodegraph.server.run import RunQuery, answer
 from nodegraph.server.security import inside, plain_path
@@ -24,6 +25,7 @@ from nodegraph.server.state import STATE, State
 if TYPE_CHECKING:
     from nodegraph.workflow import Workflow
 
+_OPTIONS = ("sweep", "sweep_mode", "webhook")
 _TYPES = {"INT": "integer", "FLOAT": "number", "STRING": "string", "BOOLEAN": "boolean", "COMBO": "string"}
 
 
@@ -102,14 +104,31 @@ async def get_schema(request: web.Request) -> web.Response:
 
 
 async def run_workflow(request: web.Request) -> web.StreamResponse:
-    """Run a saved workflow with values for its parameters, and answer as POST /run does."""
+    """Run a saved workflow with values for its parameters, and answer as POST /run does.
+
+    `sweep`, `sweep_mode` and `webhook` are those of /run where the workflow declares no parameter of that name.
+    """
     state = request.app[STATE]
     path = _path(request)
-    values = await read_json(request, state.config.limits.body, empty={})
-    if not isinstance(values, dict):
-        raise Refused(400, "invalid_request", "the body must be an object with a value for each parameter.")
-    chosen = await asyncio.to_thread(lambda: _loaded(state, path).with_values(values).document())
-    return await answer(request, chosen)
+    if request.content_type == "multipart/form-data":
+        with await read_run_form(request, state, workflow=False) as form:
+
+            def read() -> tuple[Workflow, dict[str, Any]]:
+                found = _loaded(state, path)
+                return found, form_values(state, found, form)
+
+            workflow, values = await asyncio.to_thread(read)
+    else:
+        values = await read_json(request, state.config.limits.body, empty={})
+        if not isinstance(values, dict):
+            raise Refused(
+                400, "invalid_request", "the body must be an object with a value for each parameter."
+            )
+        workflow = await asyncio.to_thread(_loaded, state, path)
+    options = {
+        name: values.pop(name) for name in _OPTIONS if name in values and name not in workflow.parameters
+    }
+    return await answer(request, {**workflow.document(), **options}, values)
 
 
 def _loaded(state: State, path: Path) -> Workflow:
@@ -150,7 +169,10 @@ def input_schema(item: InputSpec, state: State) -> dict[str, Any]:
     """JSON Schema of an input's literals."""
     if item.choice is not None:
         files = state.folders.list(item.choice.files) if item.choice.files is not None else []
-        return {"enum": [*item.choice.options, *files]}
+        listed = {"enum": [*item.choice.options, *files]}
+        # The file itself, the hash of one that was sent before, or an address.
+        sent = {"type": "string", "pattern": "^(data:|sha256:|https?://)"}
+        return {"anyOf": [listed, sent]} if takes_file(item) else listed
     found: dict[str, Any] = {"type": _TYPES[item.type]} if item.type in _TYPES else {}
     if item.range is not None:
         found |= {"minimum": item.range.min, "maximum": item.range.max}
@@ -179,7 +201,15 @@ def _missing(path: Path) -> Refused:
 ROUTES = (
     Route("GET", "/workflows", list_workflows, "Names of the saved workflows"),
     Route("GET", "/workflows/{name}/schema", get_schema, "JSON Schema of a workflow's parameters"),
-    Route("POST", "/workflows/{name}/run", run_workflow, "Run a saved workflow", query=RunQuery, body=dict),
+    Route(
+        "POST",
+        "/workflows/{name}/run",
+        run_workflow,
+        "Run a saved workflow",
+        query=RunQuery,
+        body=dict,
+        form=True,
+    ),
     Route("GET", "/workflows/{name}", get_workflow, "A saved workflow"),
     Route("PUT", "/workflows/{name}", put_workflow, "Save a workflow", body=dict),
     Route("DELETE", "/workflows/{name}", delete_workflow, "Remove a saved workflow"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import io
 import json
 import os
 import signal
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from nodegraph.client import AsyncClient, Client, JobState, RemoteFile
 from nodegraph.client.saving import folder_of
@@ -117,6 +120,50 @@ async def test_the_steps_one_by_one_from_a_thread(server: Served, tmp_path: Path
     assert (saved.status, saved.outputs) == ("completed", {"2": {"text": ["2"]}})
 
 
+async def test_files_are_sent_once_and_swept_over(server: Served, tmp_path: Path) -> None:
+    parameters = {name: {"node": "1", "input": name} for name in ("file", "times")}
+    workflow = flow({"1": n("WorkDigest", file="none", times=1)}, parameters=parameters)
+    files = [tmp_path / f"{name}.txt" for name in "ab"]
+    for file in files:
+        file.write_text(file.name)
+    hashes = [hashlib.sha256(file.name.encode()).hexdigest() for file in files]
+
+    def everything() -> list[JobState]:
+        with Client(server.url) as client:
+            assert client.ensure_uploaded(files[0], subfolder="sub") == "sub/a.txt"
+            # It is there, so neither the name nor the folder matters.
+            other = tmp_path / "other.txt"
+            other.write_text("a.txt")
+            assert client.ensure_uploaded(other) == "sub/a.txt"
+            job = client.wait(client.submit(workflow, {"file": other}), timeout=60)
+            assert job.outputs["1"]["text"] == [hashes[0]]
+            jobs = client.sweep(workflow, {"file": files, "times": [1, 2]})
+            jobs += client.sweep(workflow, {"file": files, "times": [1, 2]}, mode="zip")
+            jobs += client.sweep(workflow, {"times": [3]}, {"file": files[1]})
+            with pytest.raises(ValidationError):
+                client.sweep(workflow, {"times": [0] * 1001}, {"file": files[1]})
+            return [client.wait(id, timeout=60) for id in jobs]
+
+    a, b = hashes
+    shown = [list(job.outputs["1"]["text"]) for job in await asyncio.to_thread(everything)]
+    assert shown == [[a], [a, a], [b], [b, b], [a], [b, b], [b, b, b]]
+    kept = [path for path in (server.root / "input").rglob("*") if path.suffix == ".txt"]
+    assert sorted(path.name for path in kept) == ["a.txt", "b.txt"]
+
+
+async def test_a_mask_is_sent_for_a_picture_and_a_file_has_an_address(server: Served, tmp_path: Path) -> None:
+    for folder, colour in ((server.root / "output", (9, 8, 7, 255)), (tmp_path, (0, 0, 0, 40))):
+        Image.new("RGBA", (4, 3), colour).save(folder / "ä b.png")
+    async with AsyncClient(server.url) as client:
+        original = RemoteFile("ä b.png")
+        name = await client.upload_mask(tmp_path / "ä b.png", original, subfolder="masks")
+        assert name == "masks/ä b.png"
+        async with server.session.get(client.url(RemoteFile("ä b.png", "masks", "input"))) as answer:
+            assert answer.status == 200
+            with Image.open(io.BytesIO(await answer.read())) as merged:
+                assert merged.getpixel((0, 0)) == (9, 8, 7, 40)
+
+
 async def test_what_is_wrong_is_said(server: Served) -> None:
     async with AsyncClient(server.url) as client:
         failed = [
@@ -136,6 +183,7 @@ async def test_what_is_wrong_is_said(server: Served) -> None:
         with pytest.raises(ValidationError) as caught:
             await client.submit(flow(half))
         assert [(item.node, item.input) for item in caught.value.problems] == [("1", "steps")]
+        assert (await server.get("/jobs?status=cancelled,pending"))["jobs"] == []
         job = await client.wait(await client.submit(flow(half), partial=True), timeout=60)
         assert job.status == "completed" and set(job.outputs) == {"3"}
         with pytest.raises(ServerError) as refused:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from nodegraph.node import Context, Pack, SavedFile, Shown, node
+from nodegraph.node import Choice, Context, Pack, SavedFile, Shown, node
 
 PACK = Pack("worker-tests", (__name__, "tests.nodegraph.toy"))
 
@@ -81,3 +82,12 @@ def work_save(ctx: Context, text: str = "", name: str = "a.txt") -> Shown:
 def work_show(item: Any) -> Shown:
     """Shows anything."""
     return Shown({"text": (str(item),)})
+
+
+@node("WorkDigest", category="work", output=True)
+def work_digest(
+    ctx: Context, file: Annotated[str, Choice(files="input", upload=True)], times: int = 1
+) -> Shown:
+    """Shows the hash of a file's bytes, several times."""
+    data = ctx.folders.find("input", file).read_bytes()
+    return Shown({"text": (hashlib.sha256(data).hexdigest(),) * times})

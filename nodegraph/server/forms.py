@@ -1,0 +1,124 @@
+"""Multipart forms: files go to the disk as they come, so that their size is bounded and memory is not filled."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from aiohttp import BodyPartReader, hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from nodegraph.server.answers import Refused, too_large
+
+MOST_FIELD = 64 * 1024
+"""Bytes of a field that is no file."""
+
+
+@dataclass(frozen=True, slots=True)
+class FormFile:
+    """A file of a form, at a path that is not its place yet."""
+
+    part: Path
+    name: str
+    """As the client calls it."""
+    sha256: str
+
+
+@dataclass
+class Form:
+    """A form that was read to its end. A context manager: what was not moved away by its end is removed."""
+
+    files: dict[str, FormFile] = field(default_factory=dict)
+    fields: dict[str, str] = field(default_factory=dict)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for file in self.files.values():
+            file.part.unlink(missing_ok=True)
+
+
+async def read_form(
+    request: web.Request,
+    folder: Path,
+    most: int,
+    is_file: Callable[[BodyPartReader], bool],
+    *,
+    parts: int = 17,
+    long: Mapping[str, int] | None = None,
+) -> Form:
+    """Read a form: `most` bytes of files, staged in `folder`, and up to `parts` parts; `long` fields have their own bound.
+
+    Raises Refused, and OSError where the disk is full.
+    """
+    if request.content_type != "multipart/form-data":
+        text = "the body must be a multipart form."
+        raise Refused(415, "unsupported_media_type", text, found=request.content_type)
+    bounds = long or {}
+    if (request.content_length or 0) > most + sum(bounds.values()) + 2**20:
+        raise too_large(most)
+    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+    form = Form()
+    left = most
+    try:
+        reader = await request.multipart()
+        while (item := await reader.next()) is not None:
+            if not isinstance(item, BodyPartReader) or hdrs.CONTENT_TRANSFER_ENCODING in item.headers:
+                raise Refused(400, "bad_form", "the form nests another, or encodes a part.")
+            name = item.name or ""
+            if len(form.files) + len(form.fields) >= parts:
+                raise Refused(400, "bad_form", f"the form has more than {parts} fields.")
+            if name in form.files or name in form.fields:
+                raise Refused(400, "bad_form", "the form has a field twice.", found=repr(name[:100]))
+            if is_file(item):
+                file, size = await _file(item, folder, left, most)
+                form.files[name] = file
+                left -= size
+            else:
+                form.fields[name] = await _field(item, bounds.get(name, MOST_FIELD))
+    except (ValueError, HttpProcessingError) as error:
+        form.__exit__(None, None, None)
+        raise Refused(400, "bad_form", f"the form cannot be read: {str(error)[:200]}.") from error
+    except BaseException:
+        form.__exit__(None, None, None)
+        raise
+    return form
+
+
+async def _file(item: BodyPartReader, folder: Path, left: int, most: int) -> tuple[FormFile, int]:
+    part = folder / f".{secrets.token_hex(8)}.part"
+    digest = hashlib.sha256()
+    size = 0
+    try:
+        with open(part, "xb") as file:
+            while chunk := await item.read_chunk(2**18):
+                size += len(chunk)
+                if size > left:
+                    raise too_large(most)
+                digest.update(chunk)
+                await asyncio.to_thread(file.write, chunk)
+            file.flush()
+            await asyncio.to_thread(os.fsync, file.fileno())
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    return FormFile(part, item.filename or "", digest.hexdigest()), size
+
+
+async def _field(item: BodyPartReader, most: int) -> str:
+    data = bytearray()
+    while chunk := await item.read_chunk(8192):
+        data += chunk
+        if len(data) > most:
+            raise Refused(413, "too_large", f"a field of the form is larger than {most} bytes.")
+    return data.decode("utf-8", "replace")
