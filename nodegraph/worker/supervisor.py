@@ -88,14 +88,25 @@ class Supervisor:
         self._tasks = [asyncio.create_task(slot.run()) for slot in self._slots]
 
     async def stop(self) -> None:
-        """End the workers. What they were at goes back to the queue, and no attempt of it is spent."""
+        """End the workers. What they were at goes back to the queue, and no attempt of it is spent.
+
+        Where the disk is full that is left to `JobStore.recover` at the next start.
+        """
         await asyncio.gather(*(slot.stop() for slot in self._slots))
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=self._limits.stop)
         await asyncio.gather(*(slot.kill() for slot in self._slots))
         await asyncio.gather(*self._tasks)
-        while self._settling:
-            await asyncio.gather(*self._settling)
+        try:
+            async with asyncio.timeout(self._limits.stop):
+                while self._settling:
+                    await asyncio.wait(self._settling)
+        except TimeoutError:
+            LOG.error("the ends of %d jobs cannot be stored: they run again", len(self._settling))
+            unsettled = tuple(self._settling)
+            for task in unsettled:
+                task.cancel()
+            await asyncio.gather(*unsettled, return_exceptions=True)
         for subscription in self._subscriptions:
             subscription.close()
 
@@ -272,6 +283,7 @@ class Supervisor:
 
     async def _stored(self, job: Job, change: Callable[[], Coroutine[Any, Any, object]]) -> bool:
         """Make a change of a job in the store, however long the disk is full; False where the store refuses."""
+        told = False
         while True:
             try:
                 await change()
@@ -281,7 +293,9 @@ class Supervisor:
                     # It was deleted, or another attempt has ended it.
                     LOG.warning("job %s: %s", job.id, error)
                     return False
-                LOG.error("the end of job %s cannot be stored yet: %s", job.id, error)
+                if not told:
+                    LOG.error("the end of job %s cannot be stored yet: %s", job.id, error)
+                    told = True
                 await asyncio.sleep(RETRY)
 
     def _tell(self, method: Callable[..., T], *arguments: Any) -> T | None:
