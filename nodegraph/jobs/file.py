@@ -121,7 +121,10 @@ def _inspect(path: Path, newest: int) -> int:
         for table in ("",) if whole or not version else ("(jobs)", "(counts)", "(settings)"):
             (state,) = look.execute(f"PRAGMA quick_check{table}").fetchone()
             if state != "ok":
-                raise _damaged(path, state)
+                # A line for each page that is wrong, below a heading; the first says it.
+                lines = [line for line in state.splitlines() if not line.startswith("***")] or [state]
+                more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+                raise _damaged(path, lines[0] + more)
     return int(version)
 
 
