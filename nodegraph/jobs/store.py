@@ -62,23 +62,31 @@ class JobStore:
         """Who is to be told of the ends of jobs."""
 
     @classmethod
-    async def open(cls, path: Path, *, keep: Retention = DEFAULT) -> JobStore:
+    async def open(
+        cls, path: Path, *, keep: Retention = DEFAULT, first: Callable[[], object] | None = None
+    ) -> JobStore:
         """Open the store, and make it and its folder where there is none; then `recover`.
 
-        An older release's file is copied, then brought up to date. JobError: `store_in_use`, `store_corrupt` (a file that
-        cannot be read stays as it is), `not_a_job_store`, `store_too_new`, `migration_failed`, `store_unwritable`, `disk_full`.
+        `first` is called in a thread once the store is held against other processes and before its file is looked at, for
+        what else the lock guards; its errors are raised. An older release's file is copied, then brought up to date.
+        JobError: `store_in_use`, `store_corrupt` (a file that cannot be read stays as it is), `not_a_job_store`,
+        `store_too_new`, `migration_failed`, `store_unwritable`, `disk_full`.
         """
-        store, connection = await asyncio.to_thread(cls._open, path, keep)
+        store, connection = await asyncio.to_thread(cls._open, path, keep, first)
         store._writer = Writer(connection, store.changed.notify)
         store.deliveries = Deliveries(store._writer.ask, store._read)
         return store
 
     @classmethod
-    def _open(cls, path: Path, keep: Retention) -> tuple[JobStore, sqlite3.Connection]:
+    def _open(
+        cls, path: Path, keep: Retention, first: Callable[[], object] | None
+    ) -> tuple[JobStore, sqlite3.Connection]:
         file.make_folder(path.parent)
         with contextlib.ExitStack() as undo:
             lock = file.hold(path)
             undo.callback(lock.close)
+            if first is not None:
+                first()
             store = cls(path, keep, lock)
             store.backup = file.prepare(path)
             try:

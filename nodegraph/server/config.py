@@ -17,6 +17,8 @@ from nodegraph.server.addresses import Internal
 
 PORT = 8188
 """ComfyUI's, so that clients find the server where they look for it."""
+DATABASE = "jobs.sqlite3"
+"""The job store's file in the data directory."""
 MIN_TOKEN = 16
 """Letters that a token must have: a shorter one can be guessed."""
 
@@ -119,7 +121,7 @@ class ServerConfig:
     @property
     def database(self) -> Path:
         """The job store's file."""
-        return self.data_dir / "jobs.sqlite3"
+        return self.data_dir / DATABASE
 
 
 def is_loopback(host: str) -> bool:

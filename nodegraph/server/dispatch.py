@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import logging
 import time
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nodegraph.errors import Problem, ValidationError
 from nodegraph.jobs import Job, JobError, JobRequest, JobStatus, JobStore
+from nodegraph.server import data_directory
 from nodegraph.server.answers import Refused
 from nodegraph.server.catalogue import Catalogue
 from nodegraph.server.comfy import Stream, status_text
@@ -58,14 +62,22 @@ class Dispatch:
         return self._store
 
     async def open(self) -> None:
-        """Open the store, put back what was interrupted, start the workers. Raises JobError for a damaged store."""
+        """Open the data directory and its store, put back what was interrupted, start the workers.
+
+        Raises NodegraphError where the directory is another server's or a later release's, damaged or cannot be written.
+        """
         config = self._config
-        folders = server_folders(config)
-        for folder in (config.data_dir, folders.input, folders.output, folders.temp):
-            folder.mkdir(parents=True, exist_ok=True)
-        self._store = await JobStore.open(config.database)
-        await self._store.recover()
-        self.left = await self.remaining()
+        prepare = functools.partial(data_directory.prepare, config.data_dir)
+        self._store = await JobStore.open(config.database, first=prepare)
+        try:
+            folders = server_folders(config)
+            for folder in (folders.input, folders.output, folders.temp):
+                _make(folder)
+            await self._store.recover()
+            self.left = await self.remaining()
+        except BaseException:
+            await self._store.close()
+            raise
         self._starting = asyncio.create_task(self._start_workers())
         self._starting.add_done_callback(_told)
         self.background(self._tell_status())
@@ -242,12 +254,28 @@ class Dispatch:
         told = -1
         while True:
             seen = self.store.changed.version
-            self.left = await self.remaining()
+            try:
+                self.left = await self.remaining()
+            except JobError as error:
+                LOG.warning("the queue cannot be read: %s", error)
             if self.left != told:
                 told = self.left
                 self._hub.broadcast(status_text(told), slot="status")
             await self.store.changed.wait(seen)
             await asyncio.sleep(max(STATUS_INTERVAL, self._hub.count / CLIENTS_A_SECOND))
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValidationError(
+            Problem(
+                "cannot_write",
+                f"the folder {folder} cannot be made: {error.strerror}.",
+                hint="Look at who owns what it lies in and whether the disk is full, or name another folder.",
+            )
+        ) from error
 
 
 def _told(starting: asyncio.Task[None]) -> None:
