@@ -3,13 +3,14 @@
     python benchmarks/chaos.py [--jobs 500] [--kills 60] [--workers 2] [--seed 1]
 
 A `nodegraph serve` process with its workers, restarted whenever it is killed; clients that post each job under an idempotency
-key until they have an answer, and now and then once more though they have one. The jobs save files as the built-in nodes do.
+key until they have an answer, now and then once more though they have one, and cancel a few jobs. The jobs save files as the
+built-in nodes do.
 Prints one JSON object; `broken` names what did not hold, and the exit status is 1 where that is anything:
 
 - every key has one job, whatever its posts were answered with, and the store holds no other;
 - every job ends, and what was seen of its end never changes; the server never ends by itself;
-- a job has finished, or failed because it cost as many workers as it was allowed to;
-- the history has each job once, with one file that is whole; no file of the output folder is broken or has two jobs.
+- a job has finished, or it was cancelled, or failed because it cost as many workers as it was allowed to;
+- the history has each job once that ran, with one file that is whole; no file of the output folder is broken or has two jobs.
 
 What is killed when is drawn from the seed; how far the jobs are by then is up to the machine.
 """
@@ -42,9 +43,13 @@ PACK = Pack("chaos-benchmark", ("benchmarks.chaos",))
 CLIENTS = 8
 AHEAD = 40
 """Jobs that wait or run at most, so that posts go on until the end."""
+BLOCK = 25
+"""Jobs of a kind in a row: quick ones, of which a worker has several at once, and slower ones."""
 ATTEMPTS = 10
 """Of most jobs; every fifth has as many as where nothing is said, and may fail."""
 SURE = 5
+CANCELLED = 0.04
+"""Share of the jobs that are cancelled."""
 STALLED = 60.0
 """Seconds without the end of a job after which nothing is waited for any more."""
 ENDED = ("completed", "failed", "cancelled")
@@ -84,6 +89,10 @@ class Setup:
     kills: int = 60
     workers: int = 2
     seed: int = 1
+
+    def size(self, index: int) -> int:
+        """Bytes of the file of a job."""
+        return int(2 ** random.Random(f"size {self.seed} {index}").uniform(8, 20))
 
     def schedule(self) -> list[Kill]:
         """The kills in their order. Some come in pairs, so that what is just starting is killed, too."""
@@ -180,6 +189,8 @@ class Run:
     """The jobs with which the posts of each key were answered."""
     ends: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Jobs that have ended, as they were first seen."""
+    cancelled: set[int] = field(default_factory=set)
+    """Keys whose jobs were cancelled, in whatever state they were."""
     killed: Counter[str] = field(default_factory=Counter)
     lost_posts: int = 0
     broken: list[str] = field(default_factory=list)
@@ -215,31 +226,37 @@ class Run:
             return None
 
     async def post(self, index: int) -> None:
-        """Post a job until there is an answer."""
-        from aiohttp import ClientError
-
+        """Post a job, perhaps twice, and perhaps cancel it."""
         chance = random.Random(f"{self.setup.seed} {index}")
-        size = int(2 ** chance.uniform(8, 20))
-        inputs = {"name": f"job_{index}", "size": size, "seconds": chance.uniform(0.01, 0.25)}
+        seconds = chance.uniform(0.01, 0.25) if index // BLOCK % 2 else chance.uniform(0, 0.02)
+        inputs = {"name": f"job_{index}", "size": self.setup.size(index), "seconds": seconds}
         body: dict[str, Any] = {"prompt": {"1": {"class_type": "ChaosSave", "inputs": inputs}}}
         if index % SURE:
             body["max_attempts"] = ATTEMPTS
+        posts = [("/prompt", body)] * (1 if chance.random() < 0.9 else 2)
+        for path, data in posts:
+            answer = await self.answered(path, data, {"Idempotency-Key": f"key {index}"})
+            self.ids.setdefault(index, set()).add(answer.get("prompt_id", ""))
+        if answer and chance.random() < CANCELLED:
+            await asyncio.sleep(chance.uniform(0, 1))
+            self.cancelled.add(index)
+            await self.answered(f"/jobs/{answer['prompt_id']}/cancel", None, {})
+
+    async def answered(self, path: str, body: Any, headers: dict[str, str]) -> dict[str, Any]:
+        """Post until there is an answer; empty where it is none that should come."""
+        from aiohttp import ClientError
+
         while True:
             try:
-                async with self.client.post(
-                    f"{self.server.url}/prompt", json=body, headers={"Idempotency-Key": f"key {index}"}
-                ) as answer:
-                    data = await answer.json()
+                async with self.client.post(self.server.url + path, json=body, headers=headers) as answer:
+                    data: dict[str, Any] = await answer.json()
                     if answer.status == 200:
-                        self.ids.setdefault(index, set()).add(data["prompt_id"])
-                    else:
-                        self.wrong(f"POST /prompt: {answer.status} {data}")
+                        return data
+                    self.wrong(f"POST {path}: {answer.status} {data}")
+                    return {}
             except (ClientError, OSError):
                 self.lost_posts += 1
                 await asyncio.sleep(0.05)
-                continue
-            if chance.random() > 0.1:
-                return
 
     @property
     def over(self) -> bool:
@@ -315,7 +332,8 @@ async def judge(run: Run, folder: Path) -> dict[str, Any]:
     if {job["id"] for job in jobs} != set(keys.values()) or len(jobs) != run.setup.jobs:
         run.wrong(f"{len(jobs)} jobs are stored, of {run.setup.jobs}")
     history = await run.get(f"/history?max_items={2 * run.setup.jobs}") or {}
-    if history.keys() != set(keys.values()):
+    unlisted = {id for index, id in keys.items() if index in run.cancelled} - history.keys()
+    if history.keys() | unlisted != set(keys.values()):
         run.wrong(f"the history has {len(history)} jobs")
     by_id = {job["id"]: job for job in jobs}
     listed: list[str] = []
@@ -327,7 +345,7 @@ async def judge(run: Run, folder: Path) -> dict[str, Any]:
             if status != "success" or len(files) != 1 or not files[0].startswith(f"job_{index}_"):
                 run.wrong(f"job {index}: {status}, {files}")
             listed += files
-        else:
+        elif job.get("status") != "cancelled" or index not in run.cancelled:
             codes = [problem["code"] for problem in job.get("problems", ())]
             if job.get("status") != "failed" or codes != ["worker_died"] or index % SURE:
                 run.wrong(f"job {index}: {job}")
@@ -339,7 +357,8 @@ async def judge(run: Run, folder: Path) -> dict[str, Any]:
         run.wrong(f"files are missing: {sorted(set(listed) - names)}")
     for name in sorted(names):
         data = (output / name).read_bytes()
-        if data != content(name.rpartition("_")[0].rpartition("_")[0], len(data)) or len(data) < 256:
+        index = int(name.split("_")[1])
+        if data != content(f"job_{index}", run.setup.size(index)):
             run.wrong(f"{name} is broken: {len(data)} bytes")
     return {
         "ended": dict(Counter(job["status"] for job in jobs)),

@@ -19,7 +19,7 @@ async def test_nothing_is_lost_whoever_is_killed(tmp_path: Path) -> None:
     assert min(planned.count("server"), planned.count("worker")) >= 3
     found = await chaos(setup, tmp_path)
     assert found["broken"] == []
-    assert found["ended"]["completed"] >= 48
+    assert found["ended"]["completed"] >= 40
     # It was no walk in the park: jobs were under way when their worker or server died.
     assert sum(found["killed"].values()) >= 8
     assert found["jobs_of_several_attempts"] >= 2
