@@ -1,9 +1,10 @@
-"""Giving files that are whole their names: never over another file, whoever else does so at the same time."""
+"""Files get their names when they are whole: never over another file, or in its place where that is what is asked."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 from pathlib import Path
 
 from nodegraph.errors import NodegraphError, Problem
@@ -65,3 +66,16 @@ def digest(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes. Raises OSError."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_atomically(path: Path, data: str | bytes) -> None:
+    """Write bytes, or text as UTF-8, so that `path` holds either what it held or all of it. Raises OSError."""
+    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.part")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -65,7 +65,7 @@ def forget_models(paths: Sequence[Path]) -> tuple[Path, ...]:
 def _change(change: Callable[[list[str]], list[str]]) -> tuple[Path, ...]:
     import json
 
-    from nodegraph.workflow import write_atomically
+    from nodegraph.naming import write_atomically
 
     folder = config_dir()
     if folder is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
 import stat
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -21,6 +20,7 @@ from nodegraph.formats.document_text import write
 from nodegraph.formats.json_text import owned, parse, refuse, refuse_nodes, refuse_size
 from nodegraph.formats.png import embedded, is_picture
 from nodegraph.limits import MAX_BYTES, MAX_NAME, MAX_NODES, MAX_PARAMETERS, MAX_PICTURE_BYTES, MAX_TITLE
+from nodegraph.naming import write_atomically
 
 if TYPE_CHECKING:
     from nodegraph.node import NodeSpec
@@ -307,19 +307,6 @@ def _begun(descriptor: int) -> bytes:
     if hasattr(os, "set_blocking"):
         os.set_blocking(descriptor, True)
     return begun
-
-
-def write_atomically(path: Path, data: str | bytes) -> None:
-    """Write bytes, or text as UTF-8, so that `path` holds either what it held or all of it. Raises OSError."""
-    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.part")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _check_node(node_id: str, node: Any, problems: Findings) -> None:

@@ -39,8 +39,8 @@ def convert(
     that is there.
     """
     from nodegraph.formats import conversion
+    from nodegraph.naming import write_atomically
     from nodegraph.report import show_problems
-    from nodegraph.workflow import write_atomically
 
     with reported():
         here = known_types(ctx.obj)

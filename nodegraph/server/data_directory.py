@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from nodegraph import __version__
 from nodegraph.errors import NodegraphError, Problem
+from nodegraph.naming import write_atomically
 from nodegraph.server.config import DATABASE
 
 NAME: Final = "version.json"
@@ -131,8 +132,6 @@ def _read(folder: Path, newest: int) -> dict[str, Any] | None:
 
 
 def _write(folder: Path, version: int, backup: str | None = None) -> None:
-    from nodegraph.workflow import write_atomically
-
     data: dict[str, Any] = {"version": version, "release": __version__}
     if backup is not None:
         data["backup"] = backup

@@ -10,6 +10,7 @@ from typing import Any
 
 from nodegraph.errors import Problem, ValidationError
 from nodegraph.formats.json_text import parse
+from nodegraph.naming import write_atomically
 
 MAX_BYTES = 4 * 2**20
 
@@ -41,9 +42,6 @@ class Settings:
         return found
 
     def _change(self, changes: Mapping[str, Any]) -> None:
-        # Not above: reading a workflow is not among what a server does first.
-        from nodegraph.workflow import write_atomically
-
         written = json.dumps({**self._read(), **changes}, indent=2)
         if len(written) > MAX_BYTES:
             raise ValidationError(

@@ -20,6 +20,7 @@ from types import MappingProxyType
 from typing import Any
 
 from nodegraph.errors import Problem
+from nodegraph.naming import write_atomically
 from nodegraph.node import REQUIRED, InputSpec, NodeSpec, OutputSpec, Pack
 from nodegraph.registry import ENTRY_POINT_GROUP, Registry
 from nodegraph.sockets import Choice, Range, Widget
@@ -177,9 +178,6 @@ class DescriptionStore:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"format": FORMAT, "packs": kept}, ensure_ascii=False)
-        # What writes documents is not needed by those who only read descriptions.
-        from nodegraph.workflow import write_atomically
-
         write_atomically(self._path, text)
 
     def load(self) -> list[dict[str, Any]]:
