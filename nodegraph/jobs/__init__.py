@@ -7,6 +7,7 @@ from nodegraph.jobs.deliveries import Delivery
 from nodegraph.jobs.record import (
     FINAL,
     Counts,
+    Ending,
     Job,
     JobError,
     JobPage,
@@ -22,6 +23,7 @@ __all__ = [
     "Changed",
     "Counts",
     "Delivery",
+    "Ending",
     "Job",
     "JobError",
     "JobPage",

@@ -9,11 +9,11 @@ import json
 import sqlite3
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import NamedTuple
 
 from nodegraph.errors import Problem
-from nodegraph.jobs.record import FINAL, Job, JobError, JobStatus, refuse
+from nodegraph.jobs.record import FINAL, Ending, Job, JobError, JobStatus, refuse
 from nodegraph.jobs.rows import QUEUED, by_id, by_seq, paused, present
 
 INTERRUPTIONS = 10
@@ -35,21 +35,16 @@ def claim(connection: sqlite3.Connection, workers: Sequence[tuple[str, int]]) ->
     return results
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How a run of a job ended."""
-
-    id: str
-    status: JobStatus
-    attempt: int | None = None
-    outputs: str | None = None
-    meta: str | None = None
-    messages: str | None = None
-    problems: str | None = None
+def finish(
+    connection: sqlite3.Connection, payloads: Sequence[Sequence[Ending]]
+) -> list[tuple[JobError | None, ...]]:
+    """Running jobs get their final state and what they made, each once; a refusal is that ending's alone."""
+    endings = [ending for payload in payloads for ending in payload]
+    refusals = iter(_finish(connection, endings))
+    return [tuple(next(refusals) for _ in payload) for payload in payloads]
 
 
-def finish(connection: sqlite3.Connection, endings: Sequence[Ending]) -> list[JobError | None]:
-    """Running jobs get their final state and what they made, each once."""
+def _finish(connection: sqlite3.Connection, endings: Sequence[Ending]) -> list[JobError | None]:
     results: list[JobError | None] = []
     known = _states(connection, [ending.id for ending in endings])
     ended: list[tuple[int, Ending]] = []

@@ -103,6 +103,19 @@ class Job:
     """JSON: a list of problems, by the names of the fields of `Problem`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run of a job ended, and what it made."""
+
+    id: str
+    status: JobStatus
+    attempt: int | None = None
+    outputs: str | None = None
+    meta: str | None = None
+    messages: str | None = None
+    problems: str | None = None
+
+
 class JobPage(NamedTuple):
     """Some of the jobs that were asked for, and how many there are."""
 

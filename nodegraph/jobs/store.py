@@ -20,7 +20,9 @@ from nodegraph.jobs.deliveries import Deliveries
 from nodegraph.jobs.record import (
     FINAL,
     Counts,
+    Ending,
     Job,
+    JobError,
     JobPage,
     JobRequest,
     JobStatus,
@@ -146,10 +148,17 @@ class JobStore:
         attempt: the job's `attempts` as it was claimed, where a worker that was given up may still answer.
         JobError: `unknown_job`, `already_finished`, `not_running`, `stale_attempt`.
         """
-        if status not in FINAL:
-            raise ValueError(f"a job does not finish as {status}")
-        ending = changes.Ending(id, status, attempt, outputs, meta, messages, problems)
-        await self._writer.ask(changes.finish, ending)
+        (refused,) = await self.finish_many(Ending(id, status, attempt, outputs, meta, messages, problems))
+        if refused is not None:
+            raise refused
+
+    async def finish_many(self, *endings: Ending) -> tuple[JobError | None, ...]:
+        """Give running jobs their final states, in one commit; for each, why it was refused, as `finish` has it."""
+        for ending in endings:
+            if ending.status not in FINAL:
+                raise ValueError(f"a job does not finish as {ending.status}")
+        refused: tuple[JobError | None, ...] = await self._writer.ask(changes.finish, endings)
+        return refused
 
     async def requeue(self, id: str, why: Problem) -> Job:
         """Put a running job whose worker is gone back to its place; after its last attempt it has failed with `why`.

@@ -39,9 +39,10 @@ class InProcessWorker:
         self._loop = asyncio.get_running_loop()
         self._thread.start()
 
-    async def send(self, message: ToWorker) -> None:
+    async def send(self, *messages: ToWorker) -> None:
         """See Worker."""
-        self._service.receive(message)
+        for message in messages:
+            self._service.receive(message)
 
     async def messages(self) -> AsyncIterator[FromWorker]:
         """See Worker."""

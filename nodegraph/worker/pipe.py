@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 
 from nodegraph.worker.messages import LENGTH, Message, decode_parts, encode
@@ -57,17 +57,31 @@ class Pipe:
         return part if len(part) == size else None
 
 
-async def read_message(reader: asyncio.StreamReader) -> Message | None:
-    """The next message; None where the other end is closed, if need be in mid-message. Raises ValueError."""
-    try:
-        header = await reader.readexactly(_size(await reader.readexactly(LENGTH.size)))
-        blob = await reader.readexactly(_size(await reader.readexactly(LENGTH.size)))
-    except (asyncio.IncompleteReadError, ConnectionError):
-        return None
-    return decode_parts(header, blob)
+class Frames:
+    """Messages from bytes, in whatever pieces they come: a busy end finds many messages in one piece."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def take(self, piece: bytes) -> Iterator[Message]:
+        """The messages that are whole now; to be read to the end. Raises ValueError for what is no message."""
+        self._data += piece
+        start = 0
+        while (header := self._part(start)) is not None and (blob := self._part(header.stop)) is not None:
+            yield decode_parts(bytes(self._data[header]), bytes(self._data[blob]))
+            start = blob.stop
+        del self._data[:start]
+
+    def _part(self, start: int) -> slice | None:
+        """Where the part is whose length stands at `start`; None where it is not all there."""
+        begin = start + LENGTH.size
+        if len(self._data) < begin:
+            return None
+        end = begin + _size(self._data[start:begin])
+        return slice(begin, end) if len(self._data) >= end else None
 
 
-def _size(length: bytes) -> int:
+def _size(length: bytes | bytearray) -> int:
     (size,) = LENGTH.unpack(length)
     if size > MOST_BYTES:
         raise ValueError(f"a length of {size} bytes is no message's")

@@ -12,9 +12,11 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from typing import Protocol
 
-from nodegraph.worker.messages import FromWorker, Hello, Message, ToWorker, WorkerSettings, encode
-from nodegraph.worker.pipe import read_message
+from nodegraph.worker.messages import FromWorker, Hello, ToWorker, WorkerSettings, encode
+from nodegraph.worker.pipe import Frames
 
+PIECE = 1 << 16
+"""Bytes that are read from a worker at once."""
 LINES, LINE_BYTES = 200, 2000
 """How many of the last log lines are kept, and how much of each."""
 _SIGNALS: dict[int, str] = {
@@ -34,8 +36,8 @@ class Worker(Protocol):
         """Begin, and send the Hello; the Ready comes when the session is open."""
         ...
 
-    async def send(self, message: ToWorker) -> None:
-        """Send a message; where the worker is gone, nothing happens."""
+    async def send(self, *messages: ToWorker) -> None:
+        """Send messages; where the worker is gone, nothing happens."""
         ...
 
     def messages(self) -> AsyncIterator[FromWorker]:
@@ -120,28 +122,29 @@ class WorkerProcess:
         self._reader, self._writer = await asyncio.open_connection(sock=ours)
         await self.send(Hello(self._settings))
 
-    async def send(self, message: ToWorker) -> None:
+    async def send(self, *messages: ToWorker) -> None:
         """See Worker."""
         if self._writer is None or self._writer.is_closing():
             return
         with suppress(ConnectionError):
             # It died: `messages` ends and says so.
-            self._writer.write(encode(message))
+            self._writer.write(b"".join(encode(message) for message in messages))
             await self._writer.drain()
 
     async def messages(self) -> AsyncIterator[FromWorker]:
         """See Worker. What is no message ends the worker."""
         assert self._reader is not None and self._process is not None
-        while True:
-            try:
-                message: Message | None = await read_message(self._reader)
-            except ValueError as error:
-                self._damage = f"what it said could not be read: {error}"
-                break
-            if message is None:
-                break
-            # Only those come from a worker.
-            yield message  # type: ignore[misc]
+        frames = Frames()
+        try:
+            while piece := await self._reader.read(PIECE):
+                for message in frames.take(piece):
+                    # Only those come from a worker.
+                    yield message  # type: ignore[misc]
+        except ConnectionError:
+            # Killed, it may reset the connection.
+            pass
+        except ValueError as error:
+            self._damage = f"what it said could not be read: {error}"
         await self._gone()
 
     async def wait(self) -> int:
@@ -182,7 +185,7 @@ class WorkerProcess:
     async def _keep_log(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
         rest = b""
-        while chunk := await process.stdout.read(1 << 16):
+        while chunk := await process.stdout.read(PIECE):
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
                 self._note(line)

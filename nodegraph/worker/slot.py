@@ -53,8 +53,8 @@ class Slot:
         self._changed = asyncio.Event()
         """A job ended, or the worker became ready."""
         self._stopping = asyncio.Event()
-        self._typical = 1.0
-        """Seconds that a job takes, of late."""
+        self._typical: float | None = None
+        """Seconds that a job takes, of late; None before the first."""
         self._worked = False
         self._head_since = self._last_event = 0.0
         self._heard: float | None = None
@@ -103,10 +103,10 @@ class Slot:
         if self._worker is not None:
             await self._worker.kill()
 
-    async def send(self, message: ToWorker) -> None:
-        """Send the worker a message, if there is one."""
+    async def send(self, *messages: ToWorker) -> None:
+        """Send the worker messages, if there is one."""
         if self._worker is not None:
-            await self._worker.send(message)
+            await self._worker.send(*messages)
 
     def has(self, job: str) -> bool:
         """Whether the worker has a job."""
@@ -157,15 +157,12 @@ class Slot:
             self._host.heard(state, message)
 
     async def _feed(self, worker: Worker) -> None:
-        limits = self._limits
         while True:
             self._changed.clear()
-            room = (limits.ahead if self._typical < limits.quick else 1) - len(self._jobs)
-            if not self.state.ready or self._stopping.is_set() or room <= 0:
-                await self._changed.wait()
-                continue
-            if self._jobs and room <= limits.ahead // 2:
-                # Half of them at a time: one commit for several.
+            most = self._most()
+            room = most - len(self._jobs)
+            # Half of them at a time: one commit for several.
+            if not self.state.ready or self._stopping.is_set() or room <= (most // 2 if self._jobs else 0):
                 await self._changed.wait()
                 continue
             seen = self._store.changed.version
@@ -174,10 +171,16 @@ class Slot:
             self._jobs |= {job.id: job for job in jobs}
             if jobs and self.state.job is None:
                 self._begin(jobs[0])
-            for job in jobs:
-                await self._give(worker, job)
+            await worker.send(*(message for job in jobs for message in self._orders(job)))
             if not jobs:
                 await self._store.changed.wait(seen)
+
+    def _most(self) -> int:
+        """How many jobs the worker may have."""
+        limits = self._limits
+        if self._typical is None or self._typical >= limits.quick:
+            return 1
+        return min(limits.most_ahead, int(limits.ahead / max(self._typical, 1e-6)))
 
     async def _claim(self, room: int) -> tuple[Job, ...]:
         """Jobs from the queue; should this task be cancelled meanwhile, they go back."""
@@ -195,10 +198,9 @@ class Slot:
             await asyncio.sleep(1.0)
             return ()
 
-    async def _give(self, worker: Worker, job: Job) -> None:
-        await worker.send(Run(job.id, job.document, job.targets or None, job.attempts))
-        if self._host.cancel_asked(job) is not None:
-            await worker.send(Cancel(job.id))
+    def _orders(self, job: Job) -> tuple[ToWorker, ...]:
+        run = Run(job.id, job.document, job.targets or None, job.attempts)
+        return (run,) if self._host.cancel_asked(job) is None else (run, Cancel(job.id))
 
     def _begin(self, job: Job) -> None:
         self._head_since = self._last_event = time.monotonic()
@@ -217,7 +219,8 @@ class Slot:
             self.state.job = None
         if done.status != "cancelled":
             self._worked = True
-            self._typical = 0.5 * self._typical + 0.5 * done.seconds
+            before = done.seconds if self._typical is None else self._typical
+            self._typical = 0.5 * before + 0.5 * done.seconds
         if done.status != "cancelled" or self._host.cancel_asked(job) is not None:
             self._host.finish(job, done)
         elif timed_out:
@@ -245,7 +248,7 @@ class Slot:
                 self._host.lost(job, verdict or _death(reason, worker.last_lines))
         self._told.clear()
         self._timed_out.clear()
-        self._typical = 1.0
+        self._typical = None
         self._host.gone(self.state)
 
     async def _watch(self, worker: Worker, began: float) -> None:
@@ -279,7 +282,7 @@ class Slot:
             self._told[job.id] = now
             await worker.send(Cancel(job.id))
         elif len(self._jobs) > 1 and ran > limits.give_back:
-            self._typical = max(self._typical, ran)
+            self._typical = max(self._typical or 0.0, ran)
             for behind in list(self._jobs)[1:]:
                 if behind not in self._told:
                     self._told[behind] = now

@@ -10,10 +10,10 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from nodegraph.errors import NodegraphError, Problem
-from nodegraph.jobs import Job, JobError, JobStatus, JobStore
+from nodegraph.jobs import Ending, Job, JobError, JobStatus, JobStore
 from nodegraph.worker.limits import Limits
 from nodegraph.worker.messages import (
     Answer,
@@ -42,6 +42,14 @@ STATUSES = {
 }
 RETRY = 1.0
 """Seconds until the store is asked again, where the disk is full."""
+
+
+class _Ended(NamedTuple):
+    """A run that ended, and what the store is to keep of it."""
+
+    job: Job
+    done: Done
+    ending: Ending
 
 
 class Supervisor:
@@ -74,6 +82,9 @@ class Supervisor:
             self._slots.append(Slot(name, lambda own=own: make(own), store, self, self._limits))  # type: ignore[misc]
         self._tasks: list[asyncio.Task[None]] = []
         self._settling: set[asyncio.Task[None]] = set()
+        self._endings: list[_Ended] = []
+        """Runs that ended and are to be stored."""
+        self._storing = False
         self._cancelled: dict[str, float] = {}
         """When the cancel of a running job was asked for."""
         self._subscriptions: list[Subscription] = []
@@ -225,7 +236,14 @@ class Supervisor:
 
     def finish(self, job: Job, done: Done) -> None:
         """See Host."""
-        self._settle(self._finish(job, done))
+        kept = self._tell(self._listener.ending, job, done)
+        kept = kept or Kept(json.dumps(done.outputs, ensure_ascii=False))
+        problems = json.dumps([item.data() for item in done.problems], ensure_ascii=False)
+        ending = Ending(job.id, STATUSES[done.status], job.attempts, *kept, problems)
+        self._endings.append(_Ended(job, done, ending))
+        if not self._storing:
+            self._storing = True
+            self._settle(self._store_endings())
 
     def give_back(self, job: Job) -> None:
         """See Host."""
@@ -245,37 +263,53 @@ class Supervisor:
 
     async def _give_back(self, job: Job) -> None:
         if self.cancel_asked(job) is not None:
-            await self._finish(job, Done(job.id, "cancelled"))
+            self.finish(job, Done(job.id, "cancelled"))
         else:
             await self._stored(job, lambda: self._store.release(job))
 
     async def _lost(self, job: Job, why: Problem) -> None:
         if self.cancel_asked(job) is not None:
-            await self._finish(job, Done(job.id, "cancelled"))
+            self.finish(job, Done(job.id, "cancelled"))
         elif job.attempts - job.interruptions >= job.max_attempts:
-            await self._finish(job, Done(job.id, "failed", problems=(why,)))
+            self.finish(job, Done(job.id, "failed", problems=(why,)))
         else:
             self._retries += 1
             if await self._stored(job, lambda: self._store.requeue(job.id, why)):
                 self._tell(self._listener.retried, job, why)
 
-    async def _finish(self, job: Job, done: Done) -> None:
-        kept = self._tell(self._listener.ending, job, done)
-        kept = kept or Kept(json.dumps(done.outputs, ensure_ascii=False))
-        problems = json.dumps([item.data() for item in done.problems], ensure_ascii=False)
+    async def _store_endings(self) -> None:
+        """Store how runs ended; those that end while the disk is busy go together."""
+        try:
+            while self._endings:
+                endings, self._endings = self._endings, []
+                await self._store_together(endings)
+        finally:
+            self._storing = False
 
-        def store() -> Coroutine[Any, Any, None]:
-            return self._store.finish(
-                job.id,
-                STATUSES[done.status],
-                attempt=job.attempts,
-                outputs=kept.outputs,
-                meta=kept.meta,
-                messages=kept.messages,
-                problems=problems,
-            )
+    async def _store_together(self, endings: Sequence[_Ended]) -> None:
+        try:
+            refused = await self._store.finish_many(*(ended.ending for ended in endings))
+        except JobError:
+            # What one of them cannot have, room on the disk perhaps, is not the others' loss.
+            for ended in endings:
+                self._settle(self._store_alone(ended))
+            return
+        for ended, error in zip(endings, refused, strict=True):
+            if error is not None:
+                LOG.warning("job %s: %s", ended.job.id, error)
+            self._stored_ending(ended)
 
-        await self._stored(job, store)
+    async def _store_alone(self, ended: _Ended) -> None:
+        async def store() -> None:
+            (error,) = await self._store.finish_many(ended.ending)
+            if error is not None:
+                raise error
+
+        await self._stored(ended.job, store)
+        self._stored_ending(ended)
+
+    def _stored_ending(self, ended: _Ended) -> None:
+        job, done, _ = ended
         self._cancelled.pop(job.id, None)
         self._ended[done.status] += 1
         self._tell(self._listener.ended, job, done)

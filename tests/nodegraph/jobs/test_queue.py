@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nodegraph.errors import Problem
-from nodegraph.jobs import FINAL, Job, JobError, JobRequest, JobStatus, JobStore, Retention
+from nodegraph.jobs import FINAL, Ending, Job, JobError, JobRequest, JobStatus, JobStore, Retention
 
 GONE = Problem("worker_died", "The worker was killed by signal 9.")
 
@@ -295,6 +295,20 @@ async def test_of_two_ends_at_the_same_time_one_counts(store: JobStore) -> None:
     job = await store.get("a")
     assert job is not None
     assert job.outputs == "finished"
+
+
+async def test_many_ends_at_once_are_refused_one_by_one(store: JobStore) -> None:
+    await store.submit(*map(request, "abcd"))
+    await store.claim_many("w", 3)
+    ends = [Ending(id, JobStatus.FINISHED, outputs=id) for id in "abad?c"]
+    refused = await store.finish_many(*ends)
+    codes = [error and error.code for error in refused]
+    assert codes == [None, None, "already_finished", "not_running", "unknown_job", None]
+    jobs = [await store.get(id) for id in "abcd"]
+    assert [job and job.outputs for job in jobs] == ["a", "b", "c", None]
+    assert await store.finish_many() == ()
+    with pytest.raises(ValueError, match="queued"):
+        await store.finish_many(Ending("d", JobStatus.QUEUED))
 
 
 async def test_a_job_that_was_not_begun_is_given_back_whole(store: JobStore) -> None:

@@ -47,7 +47,7 @@ from nodegraph.worker.messages import (
     encode,
     event_data,
 )
-from nodegraph.worker.pipe import Pipe
+from nodegraph.worker.pipe import Frames, Pipe
 
 PROBLEM = Problem("unknown_node", "there is no node type 'X'.", node="1", class_type="X", hint="Is it 'Y'?")
 WARNING = Problem("broken_pack", "left out.", severity="warning")
@@ -177,6 +177,25 @@ def test_a_pipe_carries_messages_of_any_size_from_many_threads() -> None:
             other.send(big[0])
     other.release()
     one.release()
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 1000, 10**6])
+def test_messages_come_out_of_pieces_of_any_size(size: int) -> None:
+    sent: list[Message] = [Preview("1", "n", bytes(5000)), Stop(), Cancel("\u00e4"), Preview("2", "n", b"")]
+    data = b"".join(encode(message) for message in sent)
+    frames = Frames()
+    found: list[Message] = []
+    for start in range(0, len(data), size):
+        found += frames.take(data[start : start + size])
+    assert found == sent
+    assert list(frames.take(encode(Stop())[:-1])) == []
+
+
+def test_what_came_before_the_damage_is_told() -> None:
+    messages = Frames().take(encode(Stop()) + b"\xff\xff\xff\xff")
+    assert next(messages) == Stop()
+    with pytest.raises(ValueError, match="no message"):
+        next(messages)
 
 
 def test_a_length_that_is_none_is_damage() -> None:
