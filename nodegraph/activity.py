@@ -12,17 +12,18 @@ from nodegraph.errors import Cancelled
 from nodegraph.lanes import Lanes, OneLane
 from nodegraph.stream import Stream
 from nodegraph.task import LaneJob, Task
+from nodegraph.threads import Threads
 
 
 class Activity:
     """Lanes, coroutines and events of a run. `Lock held` in a docstring means that the caller holds the lock."""
 
-    def __init__(self, token: CancelToken, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, token: CancelToken, loop: asyncio.AbstractEventLoop, threads: Threads) -> None:
         self.token = token
         self.loop = loop
         self.lock = threading.RLock()
         self.stream = Stream(loop)
-        self.lanes = Lanes(self.lock, lambda: loop.call_soon_threadsafe(self._stopped.set))
+        self.lanes = Lanes(self.lock, lambda: loop.call_soon_threadsafe(self._stopped.set), threads)
         self.cancelling = False
         self.cut_short = False
         """Whether something that was asked for was not done, because of a cancel."""
@@ -51,7 +52,7 @@ class Activity:
             coroutine.cancel()
 
     async def close(self) -> None:
-        """Stop, and wait for running work and for the threads to end. On the loop."""
+        """Stop, and wait for running work to end. On the loop."""
         if self.active:
             self.cancel()
         interrupted: BaseException | None = None
@@ -67,7 +68,7 @@ class Activity:
                 await self._stopped.wait()
             except asyncio.CancelledError as error:
                 interrupted = error
-        self.lanes.join()
+        self.stream.close()
         if interrupted is not None:
             raise interrupted
 
@@ -105,4 +106,6 @@ class Activity:
         self.active -= 1
         self.lanes.flush(lane)
         if not self.active:
+            # The threads leave by themselves, rather than wait and be woken for that.
+            self.lanes.close()
             self.stream.end()

@@ -10,9 +10,11 @@ import heapq
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from nodegraph.node import Lane
+from nodegraph.threads import Threads
 
 Rank = tuple[int, int, int]
 Work = Callable[[Any, "OneLane"], None]
@@ -20,26 +22,24 @@ Job = tuple[Work, Any]
 
 
 class OneLane:
-    """The jobs that are ready on one lane, and its threads."""
+    """The jobs that are ready on one lane."""
 
     def __init__(self, name: str, size: int, lock: threading.RLock) -> None:
         self.name = name
         self.size = size
         self.heap: list[tuple[Rank, int, Work, Any]] = []
         self.idle = 0
-        self.threads: list[threading.Thread] = []
+        self.threads = 0
         self.changed = threading.Condition(lock)
 
 
 class Lanes:
-    """The lanes of one run. Every method but `join` is called with the run's lock held."""
+    """The lanes of one run. Every method is called with the run's lock held."""
 
-    def __init__(self, lock: threading.RLock, stopped: Callable[[], object]) -> None:
+    def __init__(self, lock: threading.RLock, stopped: Callable[[], object], threads: Threads) -> None:
         self._lock = lock
-        self._lanes: dict[str, OneLane] = {
-            name: OneLane(name, size, lock)
-            for name, size in (("device", 1), ("cpu", min(4, os.cpu_count() or 1)), ("io", 1))
-        }
+        self._threads = threads
+        self._lanes: dict[str, OneLane] = {}
         self._closed = False
         self._serial = 0
         self._alive = 0
@@ -49,7 +49,10 @@ class Lanes:
 
     def push(self, lane: Lane, rank: Rank, work: Work, argument: Any) -> None:
         """Add a job: `work(argument, lane)` is called without the lock; it must not raise."""
-        one = self._lanes[lane]
+        one = self._lanes.get(lane)
+        if one is None:
+            size = min(4, os.cpu_count() or 1) if lane == "cpu" else 1
+            one = self._lanes[lane] = OneLane(lane, size, self._lock)
         self._serial += 1
         heapq.heappush(one.heap, (rank, self._serial, work, argument))
         self._dirty.add(one)
@@ -62,7 +65,7 @@ class Lanes:
                 continue
             if one.idle:
                 one.changed.notify(need)
-            for _ in range(min(need - one.idle, one.size - len(one.threads))):
+            for _ in range(min(need - one.idle, one.size - one.threads)):
                 self._start(one)
         self._dirty.clear()
 
@@ -84,18 +87,11 @@ class Lanes:
         if not self._alive:
             self._stopped()
 
-    def join(self) -> None:
-        """Wait for the threads to be gone; quick once `stopped` was called."""
-        for one in self._lanes.values():
-            for thread in one.threads:
-                thread.join()
-
     def _start(self, one: OneLane) -> None:
-        name = f"nodegraph-{one.name}-{len(one.threads)}"
-        thread = threading.Thread(target=self._work, args=(one,), name=name, daemon=True)
-        one.threads.append(thread)
+        name = f"nodegraph-{one.name}-{one.threads}"
+        one.threads += 1
         self._alive += 1
-        thread.start()
+        self._threads.run(name, partial(self._work, one))
 
     def _work(self, one: OneLane) -> None:
         lock = self._lock

@@ -1,4 +1,4 @@
-"""The long-lived helpers of packs: one instance of each Resource class a session."""
+"""What outlives a run: the helpers of packs, one instance of each Resource class a session, and threads."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import threading
 from typing import TypeVar
 
 from nodegraph.node import Resource, Runtime
+from nodegraph.threads import Threads
 
 R = TypeVar("R", bound=Resource)
 
@@ -14,6 +15,8 @@ class Resources:
     """Opens resources when they are first asked for and closes them together. Safe to use from any thread."""
 
     def __init__(self, runtime: Runtime) -> None:
+        self.threads = Threads()
+        """Where runs do their work."""
         self._runtime = runtime
         self._open: dict[type[Resource], Resource] = {}
         self._lock = threading.RLock()
@@ -60,5 +63,6 @@ class Resources:
                 except Exception as raised:
                     error = error or raised
             self._open.clear()
+        self.threads.close()
         if error is not None:
             raise error

@@ -52,7 +52,7 @@ class Scheduler(Activity):
         token: CancelToken,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        super().__init__(token, loop)
+        super().__init__(token, loop, resources.threads)
         self.plan = plan
         self.runtime = runtime
         self.cache = cache

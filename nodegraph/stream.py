@@ -23,8 +23,10 @@ class Stream:
         self._loop = loop
         self._queue: deque[Event] = deque()
         self._wake = asyncio.Event()
-        self._woken = False
+        # A quick run is over before the first pause is, and wakes the loop once.
+        self._woken = True
         self._ended = False
+        self._pause: asyncio.TimerHandle | None = None
         self._progress: dict[str, tuple[float, NodeProgress | None]] = {}
 
     def emit(self, event: Event) -> None:
@@ -61,6 +63,8 @@ class Stream:
         """Wait for events; False after the last."""
         if self._ended:
             return bool(self._queue)
+        if self._pause is None:
+            self._pause = self._loop.call_later(PAUSE, self._rearm)
         await self._wake.wait()
         self._wake.clear()
         return True
@@ -69,10 +73,14 @@ class Stream:
         """The events that are there."""
         while self._queue:
             yield self._queue.popleft()
-        if not self._ended:
-            self._loop.call_later(PAUSE, self._rearm)
+
+    def close(self) -> None:
+        """Nobody will wait any more. On the loop."""
+        if self._pause is not None:
+            self._pause.cancel()
 
     def _rearm(self) -> None:
+        self._pause = None
         # Cleared first: an event that is added between the two lines wakes the loop itself.
         self._woken = False
         if self._queue:
