@@ -37,7 +37,8 @@ def make_output_folder(folders: Folders) -> None:
     """Make the output folder. Raises ValidationError where it cannot be made or written into."""
     path = folders.output
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        if not path.is_dir():
+            path.mkdir(parents=True, exist_ok=True)
         if not os.access(path, os.W_OK | os.X_OK):
             raise PermissionError(None, "it is read-only for this user")
     except OSError as error:
@@ -211,8 +212,10 @@ class Session:
 
         Where it cannot, a node that writes there says why, and a run that has none goes on.
         """
+        temp = self.runtime.folders.temp
         with suppress(OSError):
-            self.runtime.folders.temp.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not temp.is_dir():
+                temp.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def close(self) -> None:
         """Close the packs' resources and forget every result."""

@@ -41,9 +41,7 @@ def parse(data: bytes | str, name: str = "the document") -> Any:
             hint="Keep long lists in files, or split the workflow.",
         )
     try:
-        value = json.loads(
-            text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float, parse_int=_int
-        )
+        value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         refuse(f"{name} is not JSON: {_plain(error.msg)} at {place}.", found=_excerpt(text, error.pos))
@@ -210,6 +208,11 @@ def _int(text: str) -> int:
     if len(text) > MAX_DIGITS:
         raise _Refused(f"a number has more than {MAX_DIGITS} digits")
     return int(text)
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_constant=_constant, parse_float=_float, parse_int=_int
+)
 
 
 def _plain(message: str) -> str:

@@ -37,12 +37,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve(pipe: Pipe) -> int:
-    hello = pipe.receive()
-    if not isinstance(hello, Hello):
-        return OK if hello is None else CANNOT_START
+    first = pipe.receive()
+    if not first or not isinstance(hello := first[0], Hello):
+        return CANNOT_START if first else OK
     from nodegraph.worker.service import Service
 
     service = Service(pipe.send)
+    service.receive(*first[1:])
     threading.Thread(target=_read, args=(pipe, service.receive, service.closed), daemon=True).start()
     try:
         asyncio.run(service.serve(hello.settings))
@@ -56,8 +57,8 @@ def _read(pipe: Pipe, receive: object, closed: object) -> None:
     """Hand on what comes. A server that is gone, killed perhaps, leaves no orphan: the process ends within GRACE."""
     assert callable(receive) and callable(closed)
     try:
-        while (message := pipe.receive()) is not None:
-            receive(message)
+        while messages := pipe.receive():
+            receive(*messages)
     except ValueError:
         traceback.print_exc()
     closed()

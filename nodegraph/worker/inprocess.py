@@ -41,8 +41,7 @@ class InProcessWorker:
 
     async def send(self, *messages: ToWorker) -> None:
         """See Worker."""
-        for message in messages:
-            self._service.receive(message)
+        self._service.receive(*messages)
 
     async def messages(self) -> AsyncIterator[FromWorker]:
         """See Worker."""

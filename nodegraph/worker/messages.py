@@ -35,6 +35,7 @@ Status = Literal["success", "failed", "cancelled"]
 LENGTH = struct.Struct(">I")
 """What stands before a header and before a blob: its bytes."""
 _TRACE_LINES = 60
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +235,7 @@ def encode(message: Message) -> bytes:
             header[item.name] = asdict(found)
         else:
             header[item.name] = found
-    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    text = _ENCODER.encode(header).encode("utf-8", "surrogatepass")
     return b"".join((LENGTH.pack(len(text)), text, LENGTH.pack(len(blob)), blob))
 
 

@@ -9,6 +9,8 @@ from contextlib import suppress
 
 from nodegraph.worker.messages import LENGTH, Message, decode_parts, encode
 
+PIECE = 1 << 16
+"""Bytes that are read at once."""
 MOST_BYTES = 1 << 30
 """Of a header or a blob; a larger length is no length, but damage."""
 
@@ -18,7 +20,7 @@ class Pipe:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._reader = connection.makefile("rb")
+        self._frames = Frames()
         self._lock = threading.Lock()
 
     def send(self, *messages: Message) -> None:
@@ -27,34 +29,29 @@ class Pipe:
         with self._lock:
             self._connection.sendall(data)
 
-    def receive(self) -> Message | None:
-        """Wait for the next message; None where the other end is closed. Raises ValueError for what is no message."""
-        header = self._part()
-        blob = self._part() if header is not None else None
-        return decode_parts(header, blob) if header is not None and blob is not None else None
+    def receive(self) -> tuple[Message, ...]:
+        """Wait for messages: all that came; none where the other end is closed. Raises ValueError for what is no message."""
+        while piece := self._piece():
+            if messages := tuple(self._frames.take(piece)):
+                return messages
+        return ()
 
     def close(self) -> None:
-        """Say that nothing more will come; a thread that waits in `receive` gets None."""
+        """Say that nothing more will come; a thread that waits in `receive` gets nothing."""
         with suppress(OSError):
             # The other end may be gone already.
             self._connection.shutdown(socket.SHUT_RDWR)
 
     def release(self) -> None:
         """Give the socket up, once no thread uses it."""
-        self._reader.close()
         self._connection.close()
 
-    def _part(self) -> bytes | None:
+    def _piece(self) -> bytes:
         try:
-            length = self._reader.read(LENGTH.size)
-            if len(length) < LENGTH.size:
-                return None
-            size = _size(length)
-            part = self._reader.read(size)
+            return self._connection.recv(PIECE)
         except OSError:
             # A killed server resets the connection.
-            return None
-        return part if len(part) == size else None
+            return b""
 
 
 class Frames:

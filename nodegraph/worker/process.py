@@ -13,10 +13,8 @@ from contextlib import suppress
 from typing import Protocol
 
 from nodegraph.worker.messages import FromWorker, Hello, ToWorker, WorkerSettings, encode
-from nodegraph.worker.pipe import Frames
+from nodegraph.worker.pipe import PIECE, Frames
 
-PIECE = 1 << 16
-"""Bytes that are read from a worker at once."""
 LINES, LINE_BYTES = 200, 2000
 """How many of the last log lines are kept, and how much of each."""
 _SIGNALS: dict[int, str] = {

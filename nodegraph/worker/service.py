@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -96,23 +96,24 @@ class Service:
         """Nothing is served any more: the loop may be gone."""
         self._job: str | None = None
 
-    def receive(self, message: Message) -> None:
-        """Take a message; a Cancel acts at once, whatever the loop is at."""
+    def receive(self, *messages: Message) -> None:
+        """Take messages; a Cancel acts at once, whatever the loop is at."""
         with self._lock:
-            if isinstance(message, Run):
-                self._tokens[message.job] = CancelToken()
-            elif isinstance(message, Cancel):
-                token = self._tokens.get(message.job)
-                if token is not None:
-                    token.cancel()
-            elif isinstance(message, Stop):
-                self._cancel_all()
+            for message in messages:
+                if isinstance(message, Run):
+                    self._tokens[message.job] = CancelToken()
+                elif isinstance(message, Cancel):
+                    token = self._tokens.get(message.job)
+                    if token is not None:
+                        token.cancel()
+                elif isinstance(message, Stop):
+                    self._cancel_all()
             if self._over:
                 return
             if self._loop is None:
-                self._waiting.append(message)
+                self._waiting += messages
             else:
-                self._loop.call_soon_threadsafe(self._take, message)
+                self._loop.call_soon_threadsafe(self._take, messages)
 
     def closed(self) -> None:
         """Nobody is at the other end any more: cancel everything and end."""
@@ -134,8 +135,7 @@ class Service:
                 with self._lock:
                     self._loop = asyncio.get_running_loop()
                     waiting, self._waiting = self._waiting, []
-                for message in waiting:
-                    self._take(message)
+                self._take(waiting)
                 while not self._stopped:
                     self._changed.clear()
                     if not self._runs:
@@ -158,9 +158,12 @@ class Service:
             # The one who would read it is gone; `closed` ends all the rest.
             self._ended.set()
 
-    def _take(self, message: Message) -> None:
-        session = self._session
-        assert session is not None
+    def _take(self, messages: Sequence[Message]) -> None:
+        assert self._session is not None
+        for message in messages:
+            self._take_one(self._session, message)
+
+    def _take_one(self, session: Session, message: Message) -> None:
         match message:
             case Run():
                 self._runs[message.job] = message
