@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds, all of them, but for `most_ahead`."""
+    """Seconds, all of them, but for `least_ahead` and `most_ahead`."""
 
     start: float = 600.0
     """Until a worker is ready: it may have to read large libraries from a slow disk."""
@@ -25,7 +25,8 @@ class Limits:
     quick: float = 0.05
     """A job under this is quick: while jobs are, a worker has several at once and never waits for the disk."""
     ahead: float = 0.25
-    """What the quick jobs take that a worker has."""
+    """What the quick jobs take that a worker has, from `least_ahead` to `most_ahead` of them."""
+    least_ahead: int = 8
     most_ahead: int = 32
     give_back: float = 0.5
     """A job that runs longer than this does not keep others waiting behind it: they go back to the queue."""

@@ -180,7 +180,11 @@ class Slot:
         limits = self._limits
         if self._typical is None or self._typical >= limits.quick:
             return 1
-        return min(limits.most_ahead, int(limits.ahead / max(self._typical, 1e-6)))
+        if self._jobs and time.monotonic() - self._head_since > limits.quick:
+            # The one that runs is not quick: what is not claimed can still be taken out of the queue.
+            return 1
+        ahead = int(limits.ahead / max(self._typical, 1e-6))
+        return min(limits.most_ahead, max(limits.least_ahead, ahead))
 
     async def _claim(self, room: int) -> tuple[Job, ...]:
         """Jobs from the queue; should this task be cancelled meanwhile, they go back."""
@@ -219,8 +223,9 @@ class Slot:
             self.state.job = None
         if done.status != "cancelled":
             self._worked = True
-            before = done.seconds if self._typical is None else self._typical
-            self._typical = 0.5 * before + 0.5 * done.seconds
+            # However long one took: a busy machine makes a quick job last now and then.
+            seconds = min(done.seconds, 2 * self._limits.quick)
+            self._typical = 0.5 * (seconds if self._typical is None else self._typical) + 0.5 * seconds
         if done.status != "cancelled" or self._host.cancel_asked(job) is not None:
             self._host.finish(job, done)
         elif timed_out:
@@ -282,7 +287,7 @@ class Slot:
             self._told[job.id] = now
             await worker.send(Cancel(job.id))
         elif len(self._jobs) > 1 and ran > limits.give_back:
-            self._typical = max(self._typical or 0.0, ran)
+            self._typical = 2 * limits.quick
             for behind in list(self._jobs)[1:]:
                 if behind not in self._told:
                     self._told[behind] = now

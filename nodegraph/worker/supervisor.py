@@ -44,6 +44,10 @@ RETRY = 1.0
 """Seconds until the store is asked again, where the disk is full."""
 
 
+GATHER = 0.01
+"""Seconds that the end of a run waits for others, while a worker is at the next."""
+
+
 class _Ended(NamedTuple):
     """A run that ended, and what the store is to keep of it."""
 
@@ -278,9 +282,12 @@ class Supervisor:
                 self._tell(self._listener.retried, job, why)
 
     async def _store_endings(self) -> None:
-        """Store how runs ended; those that end while the disk is busy go together."""
+        """Store how runs ended; those that end one shortly after the other go together."""
         try:
             while self._endings:
+                if any(slot.state.job is not None for slot in self._slots):
+                    # A commit costs as much as a tiny job, and the next may have ended by then.
+                    await asyncio.sleep(GATHER)
                 endings, self._endings = self._endings, []
                 await self._store_together(endings)
         finally:
