@@ -293,6 +293,8 @@ class Stream:
             self._timer = None
         if not self._changed:
             return
+        # The first is never replaced by a newer one: however quick the run, it comes before `executing`.
+        slot = f"progress {self.job}" if self._sent else None
         self._sent = time.monotonic()
         changed, self._changed = self._changed, {}
         whole = part = None
@@ -305,7 +307,7 @@ class Stream:
             else:
                 if whole is None:
                     whole = text("progress_state", self._state_data(self._states))
-                client.send(whole, slot=f"progress {self.job}")
+                client.send(whole, slot=slot)
 
     def _state_data(self, nodes: Mapping[str, Any]) -> dict[str, Any]:
         return {"prompt_id": self.job, "nodes": nodes}
