@@ -50,5 +50,7 @@ class Settings:
                     f"the settings would be larger than {MAX_BYTES} bytes, the most that is kept.",
                 )
             )
+        # What could not be read again would take the other settings with it: one that nests a level too deep, say.
+        parse(written, "the settings")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(self.path, written)

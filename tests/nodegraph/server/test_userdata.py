@@ -43,6 +43,15 @@ async def test_a_damaged_settings_file_is_told_and_not_written_over(tmp_path: Pa
         assert path.read_text(encoding="utf-8") == "{"
 
 
+async def test_a_setting_that_could_not_be_read_again_is_refused(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        await server.post("/settings", {"a": 1, "many": [1] * 300_000})
+        deep = b"[" * 100 + b"]" * 100
+        assert await server.error("POST", "/settings/deep", 400, data=deep) == "invalid_json"
+        assert await server.error("POST", "/settings/more", 413, json=[1] * 250_000) == "too_large"
+        assert (await server.get("/settings"))["a"] == 1
+
+
 async def test_files_are_saved_listed_moved_and_removed(tmp_path: Path) -> None:
     async with served(tmp_path) as server:
         await server.get("/api/userdata?dir=workflows&recurse=true&split=false&full_info=true", 404)
