@@ -110,7 +110,8 @@ class Guard:
     def _shows_token(self, request: web.Request) -> bool:
         assert self._token is not None
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        shown = given.strip().encode()
+        # Bytes that are no UTF-8 come as halves of surrogate pairs.
+        shown = given.strip().encode("utf-8", "surrogateescape")
         if scheme.lower() == "basic":
             # What a browser's password dialog and http://name:token@host/ send.
             try:

@@ -65,6 +65,15 @@ class Served:
             assert set(found) >= {"error", "node_errors"}
             return str(found["error"]["type"])
 
+    async def sent(self, data: bytes) -> bytes:
+        """The beginning of what comes back for these bytes."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(self.url.rpartition(":")[2]))
+        try:
+            writer.write(data)
+            return await asyncio.wait_for(reader.read(4096), 10)
+        finally:
+            writer.close()
+
     def websocket(self, client: str, **more: Any) -> Any:
         """A connection of a client."""
         return self.session.ws_connect(f"{self.url}/ws?clientId={client}", **more)
