@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from aiohttp import web
 
@@ -34,6 +34,23 @@ _STATUS = {
     "store_failed": 503,
     "store_corrupt": 500,
 }
+
+
+class ErrorItem(TypedDict):
+    """What is wrong, in ComfyUI's shape."""
+
+    type: str
+    message: str
+    details: str
+    extra_info: dict[str, Any]
+
+
+class ErrorAnswer(TypedDict):
+    """The body of an error; `problems` says everything that is wrong."""
+
+    error: ErrorItem
+    node_errors: dict[str, Any]
+    problems: NotRequired[list[dict[str, Any]]]
 
 
 class Refused(NodegraphError):
@@ -64,7 +81,7 @@ def dumps(data: Any) -> bytes:
     return json.dumps(data, separators=(",", ":"), allow_nan=False).encode()
 
 
-def error_item(problem: Problem) -> dict[str, Any]:
+def error_item(problem: Problem) -> ErrorItem:
     """A problem as an item of ComfyUI's error lists."""
     details = [f"Found: {problem.found}." if problem.found else "", problem.hint or ""]
     if problem.allowed:
@@ -84,7 +101,7 @@ def error_item(problem: Problem) -> dict[str, Any]:
     }
 
 
-def error_data(problems: Iterable[Problem], node_errors: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def error_data(problems: Iterable[Problem], node_errors: Mapping[str, Any] | None = None) -> ErrorAnswer:
     """The body of an error answer; the first problem is the one that clients show."""
     listed = list(problems)
     return {

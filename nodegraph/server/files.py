@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
 from aiohttp import web
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Kind = Literal["output", "input", "temp"]
+"""Folders that clients name."""
 _PREVIEWS = {"webp": "WEBP", "jpeg": "JPEG"}
 _DECODED = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 """Formats that are decoded here; Pillow knows many more, which nobody needs and some of which are old code."""
@@ -165,6 +166,16 @@ class Upload:
         return kind, plain_path(self.fields.get("subfolder", ""), what="sub-folder")  # type: ignore[return-value]
 
 
+class UploadForm(TypedDict):
+    """A file, and where it is kept."""
+
+    image: bytes
+    type: NotRequired[Kind]
+    subfolder: NotRequired[str]
+    overwrite: NotRequired[str]
+    original_ref: NotRequired[str]
+
+
 async def upload_image(request: web.Request) -> web.Response:
     """Keep an uploaded file in the input folder; a taken name becomes `name (1).ext` unless the bytes are the same."""
     return await _uploading(request, _kept)
@@ -270,9 +281,27 @@ ROUTES = (
     Route(
         "GET", "/view", view, "A file of the output, input or temporary folder", query=ViewQuery, gives="*/*"
     ),
-    Route("POST", "/upload/image", upload_image, "Upload a file to the input folder", upload=True),
-    Route("POST", "/upload/mask", upload_mask, "Upload a mask for a picture", upload=True),
     Route(
-        "GET", "/uploads/{sha256}", uploaded, "Whether a file with this hash was sent before, and where it is"
+        "POST",
+        "/upload/image",
+        upload_image,
+        "Upload a file to the input folder",
+        upload=UploadForm,
+        answers={200: Content},
+    ),
+    Route(
+        "POST",
+        "/upload/mask",
+        upload_mask,
+        "Upload a mask for a picture",
+        upload=UploadForm,
+        answers={200: Content},
+    ),
+    Route(
+        "GET",
+        "/uploads/{sha256}",
+        uploaded,
+        "Whether a file with this hash was sent before, and where it is",
+        answers={200: Content},
     ),
 )

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
 from aiohttp import web
 
@@ -37,6 +37,16 @@ class HistoryBody:
     delete: tuple[str, ...] = ()
 
 
+class HistoryItem(TypedDict):
+    """A job that has ended."""
+
+    prompt: list[Any]
+    outputs: dict[str, Any]
+    status: dict[str, Any]
+    meta: dict[str, Any]
+    problems: NotRequired[list[dict[str, Any]]]
+
+
 async def get_history(request: web.Request) -> web.Response:
     """Jobs that have ended by id, the oldest first; the newest `max_items` where no offset is given."""
     asked = query_of(request, HistoryQuery)
@@ -65,10 +75,10 @@ def unborn(job: Job) -> bool:
     return job.status is JobStatus.CANCELLED and job.started is None
 
 
-def item(job: Job) -> dict[str, Any]:
+def item(job: Job) -> HistoryItem:
     """A job that has ended, as the history gives it."""
     messages: list[Any] = json.loads(job.messages) if job.messages else _messages(job)
-    found = {
+    found: HistoryItem = {
         "prompt": queue_item(job),
         "outputs": json.loads(job.outputs) if job.outputs else {},
         "status": {
@@ -122,7 +132,27 @@ async def post_history(request: web.Request) -> web.Response:
 
 
 ROUTES = (
-    Route("GET", "/history", get_history, "Jobs that have ended", query=HistoryQuery),
-    Route("GET", "/history/{prompt_id}", get_one, "A job that has ended"),
-    Route("POST", "/history", post_history, "Forget jobs that have ended", body=HistoryBody),
+    Route(
+        "GET",
+        "/history",
+        get_history,
+        "Jobs that have ended",
+        query=HistoryQuery,
+        answers={200: dict[str, HistoryItem]},
+    ),
+    Route(
+        "GET",
+        "/history/{prompt_id}",
+        get_one,
+        "A job that has ended",
+        answers={200: dict[str, HistoryItem]},
+    ),
+    Route(
+        "POST",
+        "/history",
+        post_history,
+        "Forget jobs that have ended",
+        body=HistoryBody,
+        answers={200: None},
+    ),
 )

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypedDict
 
 from aiohttp import web
 
@@ -36,7 +36,31 @@ class JobsQuery:
     status: str | None = None
     limit: Annotated[int, Range(1, 1000)] = 100
     offset: Annotated[int, Range(0, 10**9)] = 0
-    sort_order: str = "desc"
+    sort_order: Literal["asc", "desc"] = "desc"
+
+
+class Pagination(TypedDict):
+    """Which part of how many."""
+
+    offset: int
+    limit: int
+    total: int
+    has_more: bool
+
+
+class JobsAnswer(TypedDict):
+    """A page of jobs."""
+
+    jobs: list[dict[str, Any]]
+    pagination: Pagination
+
+
+class Cancelled(TypedDict):
+    """How a job stands after it was asked to stop."""
+
+    id: str
+    status: str
+    cancelled: bool
 
 
 async def list_jobs(request: web.Request) -> web.Response:
@@ -51,14 +75,10 @@ async def list_jobs(request: web.Request) -> web.Response:
             text = f"there is no state {unknown[0][:50]!r}."
             raise Refused(400, "invalid_request", text, input="status", allowed=allowed)
         statuses = tuple(dict.fromkeys(_BY_NAME[word] for word in words))
-    if asked.sort_order not in ("asc", "desc"):
-        raise Refused(
-            400, "invalid_request", "there is no such order.", input="sort_order", allowed="asc, desc"
-        )
     page = await request.app[STATE].dispatch.store.jobs(
         statuses, asked.limit, asked.offset, newest_first=asked.sort_order == "desc"
     )
-    pagination = {
+    pagination: Pagination = {
         "offset": asked.offset,
         "limit": asked.limit,
         "total": page.total,
@@ -67,8 +87,9 @@ async def list_jobs(request: web.Request) -> web.Response:
     return raw(await asyncio.to_thread(_listed, page.jobs, pagination))
 
 
-def _listed(jobs: Sequence[Job], pagination: dict[str, Any]) -> bytes:
-    return dumps({"jobs": [short(job) for job in jobs], "pagination": pagination})
+def _listed(jobs: Sequence[Job], pagination: Pagination) -> bytes:
+    found: JobsAnswer = {"jobs": [short(job) for job in jobs], "pagination": pagination}
+    return dumps(found)
 
 
 async def get_job(request: web.Request) -> web.Response:
@@ -87,7 +108,12 @@ async def cancel_job(request: web.Request) -> web.Response:
     job = await request.app[STATE].dispatch.cancel(request.match_info["job_id"])
     if job is None:
         raise missing(request.match_info["job_id"])
-    return reply({"id": job.id, "status": NAMES[job.status], "cancelled": job.status is JobStatus.CANCELLED})
+    found: Cancelled = {
+        "id": job.id,
+        "status": NAMES[job.status],
+        "cancelled": job.status is JobStatus.CANCELLED,
+    }
+    return reply(found)
 
 
 def missing(id: str) -> Refused:
@@ -154,7 +180,7 @@ def _ms(seconds: float | None) -> int | None:
 
 
 ROUTES = (
-    Route("GET", "/jobs", list_jobs, "A page of jobs", query=JobsQuery),
-    Route("GET", "/jobs/{job_id}", get_job, "One job"),
-    Route("POST", "/jobs/{job_id}/cancel", cancel_job, "Cancel a job"),
+    Route("GET", "/jobs", list_jobs, "A page of jobs", query=JobsQuery, answers={200: JobsAnswer}),
+    Route("GET", "/jobs/{job_id}", get_job, "One job", answers={200: dict[str, Any]}),
+    Route("POST", "/jobs/{job_id}/cancel", cancel_job, "Cancel a job", answers={200: Cancelled}),
 )

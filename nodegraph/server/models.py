@@ -99,9 +99,15 @@ def _metadata(path: Path) -> Any:
 
 
 ROUTES = (
-    Route("GET", "/models", list_kinds, "Names of the model folders"),
-    Route("GET", "/models/{folder}", list_files, "Names of the files in a model folder"),
-    Route("GET", "/embeddings", list_embeddings, "Names of the textual inversions"),
+    Route("GET", "/models", list_kinds, "Names of the model folders", answers={200: list[str]}),
+    Route(
+        "GET",
+        "/models/{folder}",
+        list_files,
+        "Names of the files in a model folder",
+        answers={200: list[str]},
+    ),
+    Route("GET", "/embeddings", list_embeddings, "Names of the textual inversions", answers={200: list[str]}),
     Route(
         "GET", "/view_metadata/{folder}", view_metadata, "The metadata of a safetensors file", query=FileQuery
     ),

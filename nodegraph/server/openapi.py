@@ -5,32 +5,15 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
 
 from nodegraph import __version__
-from nodegraph.server.answers import dumps, raw
+from nodegraph.server.answers import ErrorAnswer, dumps, raw
 from nodegraph.server.routing import Route
-from nodegraph.server.shapes import schema
-
-_ERROR = {
-    "type": "object",
-    "required": ["error", "node_errors"],
-    "properties": {
-        "error": {
-            "type": "object",
-            "properties": {
-                "type": {"type": "string"},
-                "message": {"type": "string"},
-                "details": {"type": "string"},
-                "extra_info": {"type": "object"},
-            },
-        },
-        "node_errors": {"type": "object"},
-        "problems": {"type": "array", "items": {"type": "object"}},
-    },
-}
+from nodegraph.server.shapes import field_schema, schema
 
 
 def routes(served: Sequence[Route]) -> tuple[Route, ...]:
@@ -68,7 +51,7 @@ def document(served: Sequence[Route]) -> dict[str, Any]:
         "info": {"title": "nodegraph", "version": __version__, "license": {"name": "Apache-2.0"}},
         "paths": paths,
         "components": {
-            "schemas": {"Error": _ERROR},
+            "schemas": {"Error": schema(ErrorAnswer)},
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
         "security": [{}, {"token": []}],
@@ -77,7 +60,7 @@ def document(served: Sequence[Route]) -> dict[str, Any]:
 
 def _operation(route: Route) -> dict[str, Any]:
     parameters: list[dict[str, Any]] = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        {"name": name, "in": "path", "required": True, "schema": field_schema(route.parts.get(name, str))}
         for name in re.findall(r"\{(\w+)\}", route.path)
     ]
     if route.query is not None:
@@ -86,12 +69,11 @@ def _operation(route: Route) -> dict[str, Any]:
             {"name": name, "in": "query", "required": name in described.get("required", ()), "schema": item}
             for name, item in described["properties"].items()
         ]
-    content: dict[str, Any] = {route.gives: {"schema": {}}}
     found: dict[str, Any] = {
         "summary": route.summary,
         "parameters": parameters,
         "responses": {
-            "200": {"description": "Done", "content": content},
+            **{str(status): _answer(status, hint, route.gives) for status, hint in route.answers.items()},
             "default": {
                 "description": "Refused",
                 "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
@@ -108,9 +90,20 @@ def _operation(route: Route) -> dict[str, Any]:
         if route.form:
             taken["multipart/form-data"] = {"schema": _form(shape)}
         found["requestBody"] = {"content": taken}
+        if shape.get("required"):
+            found["requestBody"]["required"] = True
+    elif route.upload is True:
+        found["requestBody"] = {"content": {"application/octet-stream": {"schema": {}}}}
     elif route.upload:
-        kind = "multipart/form-data" if "/upload/" in route.path else "application/octet-stream"
-        found["requestBody"] = {"content": {kind: {"schema": {}}}}
+        shape = schema(route.upload)
+        found["requestBody"] = {"required": True, "content": {"multipart/form-data": {"schema": shape}}}
+    return found
+
+
+def _answer(status: int, hint: Any, gives: str) -> dict[str, Any]:
+    found: dict[str, Any] = {"description": HTTPStatus(status).phrase}
+    if hint is not None:
+        found["content"] = {gives: {"schema": field_schema(hint)}}
     return found
 
 

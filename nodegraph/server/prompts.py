@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict
 
 from aiohttp import web
 
@@ -68,6 +68,27 @@ class PromptBody:
     """Refuse a workflow of which any output is wrong, in place of running the others."""
 
 
+class PromptAnswer(TypedDict):
+    """A job that was stored, and what is wrong with the outputs that are left out."""
+
+    prompt_id: str
+    number: float
+    node_errors: dict[str, Any]
+    warnings: NotRequired[list[dict[str, Any]]]
+
+
+class QueueLength(TypedDict):
+    """How many jobs are left."""
+
+    queue_remaining: int
+
+
+class QueueInfo(TypedDict):
+    """What editors show of the queue."""
+
+    exec_info: QueueLength
+
+
 class BadPrompt(ValidationError):
     """A workflow of which no output can run, with ComfyUI's report on its nodes."""
 
@@ -95,10 +116,10 @@ async def post_prompt(request: web.Request) -> web.Response:
     except BadPrompt as error:
         return reply(error_data(error.problems, error.node_errors), 400)
     (job,) = await state.dispatch.submit(accepted.request)
-    found: dict[str, Any] = {
+    found: PromptAnswer = {
         "prompt_id": job.id,
         "number": plain_number(job.number),
-        "node_errors": accepted.node_errors,
+        "node_errors": dict(accepted.node_errors),
     }
     if accepted.warnings:
         found["warnings"] = [problem.data() for problem in accepted.warnings[:100]]
@@ -280,6 +301,13 @@ def files_of(outputs: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
 
 
 ROUTES = (
-    Route("POST", "/prompt", post_prompt, "Check, store and queue a workflow", body=PromptBody),
-    Route("GET", "/prompt", get_prompt, "How many jobs are left"),
+    Route(
+        "POST",
+        "/prompt",
+        post_prompt,
+        "Check, store and queue a workflow",
+        body=PromptBody,
+        answers={200: PromptAnswer},
+    ),
+    Route("GET", "/prompt", get_prompt, "How many jobs are left", answers={200: QueueInfo}),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 from aiohttp import web
 
@@ -40,6 +40,19 @@ class InterruptBody:
     prompt_id: str | None = None
 
 
+class QueueAnswer(TypedDict):
+    """Jobs as lists of number, id, nodes, extra data and outputs."""
+
+    queue_running: list[list[Any]]
+    queue_pending: list[list[Any]]
+
+
+class Paused(TypedDict):
+    """Whether no further job is started."""
+
+    paused: bool
+
+
 async def get_queue(request: web.Request) -> web.Response:
     """What runs, and what waits in the order in which it will run."""
     asked = query_of(request, QueueQuery)
@@ -50,7 +63,7 @@ async def get_queue(request: web.Request) -> web.Response:
 
 
 def _listed(page: QueuePage) -> bytes:
-    found: dict[str, Any] = {
+    found: QueueAnswer = {
         "queue_running": [queue_item(job) for job in page.running],
         "queue_pending": [queue_item(job) for job in page.queued],
     }
@@ -84,9 +97,18 @@ async def resume(request: web.Request) -> web.Response:
 
 
 ROUTES = (
-    Route("GET", "/queue", get_queue, "What runs and what waits", query=QueueQuery),
-    Route("POST", "/queue", post_queue, "Take waiting jobs out of the queue", body=QueueBody),
-    Route("POST", "/queue/pause", pause, "Start no further job"),
-    Route("POST", "/queue/resume", resume, "Start jobs again"),
-    Route("POST", "/interrupt", interrupt, "Stop what runs", body=InterruptBody),
+    Route(
+        "GET", "/queue", get_queue, "What runs and what waits", query=QueueQuery, answers={200: QueueAnswer}
+    ),
+    Route(
+        "POST",
+        "/queue",
+        post_queue,
+        "Take waiting jobs out of the queue",
+        body=QueueBody,
+        answers={200: None},
+    ),
+    Route("POST", "/queue/pause", pause, "Start no further job", answers={200: Paused}),
+    Route("POST", "/queue/resume", resume, "Start jobs again", answers={200: Paused}),
+    Route("POST", "/interrupt", interrupt, "Stop what runs", body=InterruptBody, answers={200: None}),
 )

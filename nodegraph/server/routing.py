@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from aiohttp import web
 
@@ -30,9 +30,14 @@ class Route:
     """Shape of the JSON body."""
     form: bool = False
     """The body may be a multipart form instead, whose parts are values by parameter."""
-    upload: bool = False
-    """The body is a file or a multipart form."""
+    upload: bool | type = False
+    """The body is a file, or a multipart form of this shape."""
     gives: str = "application/json"
+    """Media type of the answers."""
+    answers: Mapping[int, Any] = field(default_factory=lambda: {200: Any})
+    """Annotation of the body by status, None for an empty one; every other status is an error's."""
+    parts: Mapping[str, Any] = field(default_factory=dict)
+    """Annotation of the path's parts that are not any text."""
 
 
 async def body_of(request: web.Request, shape: type[T]) -> T:

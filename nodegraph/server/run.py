@@ -10,7 +10,7 @@ import mimetypes
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, TypedDict
 from urllib.parse import urlencode
 
 from aiohttp import web
@@ -18,7 +18,7 @@ from aiohttp import web
 from nodegraph.errors import Problem, ValidationError
 from nodegraph.formats.json_text import parse
 from nodegraph.jobs import Job, JobStatus
-from nodegraph.server.answers import Refused, dumps, error_data, read_json, reply
+from nodegraph.server.answers import ErrorAnswer, Refused, dumps, error_data, read_json, reply
 from nodegraph.server.comfy import listener_id
 from nodegraph.server.files import address
 from nodegraph.server.given import WORKFLOW, form_values, read_run_form, settled
@@ -63,6 +63,33 @@ class RunOptions:
 @dataclass(frozen=True)
 class RunBody(RunOptions, PromptBody):
     """A workflow, how to run it, and values for its parameters; where one names a file it may be data:, sha256: or https:."""
+
+
+class RunResult(TypedDict):
+    """What became of a job."""
+
+    id: str
+    status: str
+    seconds: float | None
+    outputs: dict[str, Any]
+    files: list[dict[str, Any]]
+    problems: list[dict[str, Any]]
+    job: str
+    node_errors: NotRequired[dict[str, Any]]
+
+
+class SweepResult(TypedDict):
+    """What became of the jobs of a sweep, in the order of its values."""
+
+    runs: list[RunResult]
+
+
+class PlanResult(TypedDict):
+    """Each node's state, and what is wrong."""
+
+    nodes: list[dict[str, Any]]
+    problems: list[dict[str, Any]]
+    node_errors: dict[str, Any]
 
 
 async def post_run(request: web.Request) -> web.StreamResponse:
@@ -187,11 +214,11 @@ def combinations(options: RunOptions) -> list[dict[str, Any]]:
     return [dict(zip(lists, row, strict=True)) for row in rows]
 
 
-def result(state: State, job: Job, form: str) -> dict[str, Any]:
+def result(state: State, job: Job, form: str) -> RunResult:
     """What became of a job: status, what its nodes showed, and its files as links or whole."""
     outputs = json.loads(job.outputs) if job.outputs else {}
     spent = job.finished - job.started if job.finished is not None and job.started is not None else None
-    found = {
+    found: RunResult = {
         "id": job.id,
         "status": NAMES[job.status],
         "seconds": round(spent, 3) if spent is not None else None,
@@ -277,6 +304,13 @@ async def post_plan(request: web.Request) -> web.Response:
     return reply({**found, "node_errors": accepted.node_errors})
 
 
+RUN_ANSWERS: Mapping[int, Any] = {
+    200: RunResult | SweepResult,
+    202: RunResult | SweepResult,
+    409: RunResult | ErrorAnswer,
+    422: RunResult,
+}
+"""Done, going on, cancelled (or an id that is taken), failed."""
 ROUTES = (
     Route(
         "POST",
@@ -286,6 +320,14 @@ ROUTES = (
         query=RunQuery,
         body=RunBody,
         form=True,
+        answers=RUN_ANSWERS,
     ),
-    Route("POST", "/plan", post_plan, "What a run would do now, and why", body=PromptBody),
+    Route(
+        "POST",
+        "/plan",
+        post_plan,
+        "What a run would do now, and why",
+        body=PromptBody,
+        answers={200: PlanResult},
+    ),
 )

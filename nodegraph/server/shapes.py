@@ -12,7 +12,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, NotRequired, TypeVar
 
 from nodegraph.errors import Problem, ValidationError
 from nodegraph.sockets import Range
@@ -178,7 +178,9 @@ def _word(hint: Any, text: str) -> Any:
 
 
 def schema(shape: type) -> dict[str, Any]:
-    """The JSON Schema of a shape."""
+    """The JSON Schema of a shape, or of a TypedDict, the shape of an answer."""
+    if typing.is_typeddict(shape):
+        return _schema_of_answer(shape)
     hints = _hints(shape)
     properties: dict[str, Any] = {}
     required = []
@@ -196,6 +198,19 @@ def schema(shape: type) -> dict[str, Any]:
     return found
 
 
+def _schema_of_answer(shape: type) -> dict[str, Any]:
+    hints = {
+        name: (hint.__args__[0], False) if typing.get_origin(hint) is NotRequired else (hint, True)
+        for name, hint in _hints(shape).items()
+    }
+    return {
+        "type": "object",
+        "description": (shape.__doc__ or "").split("\n")[0],
+        "properties": {name: field_schema(hint) for name, (hint, _) in hints.items()},
+        "required": [name for name, (_, needed) in hints.items() if needed],
+    }
+
+
 def field_schema(hint: Any) -> dict[str, Any]:
     """The JSON Schema of one annotation."""
     bare, bounds, nullable = _split(hint)
@@ -203,18 +218,22 @@ def field_schema(hint: Any) -> dict[str, Any]:
     found: dict[str, Any]
     if bare is Any:
         return {}
+    if bare is bytes:
+        return {"type": "string", "format": "binary"}
     if origin is Literal:
         found = {"enum": list(typing.get_args(bare))}
-    elif origin is tuple:
+    elif origin in (tuple, list):
         found = {"type": "array", "items": field_schema(typing.get_args(bare)[0])}
     elif origin in (typing.Union, types.UnionType):
         found = {
             "anyOf": [field_schema(member) for member in typing.get_args(bare) if member is not type(None)]
         }
-    elif dataclasses.is_dataclass(bare) and isinstance(bare, type):
+    elif typing.is_typeddict(bare) or (dataclasses.is_dataclass(bare) and isinstance(bare, type)):
         found = schema(bare)
     else:
         found = {"type": _JSON[origin or bare]}
+    if origin is dict and typing.get_args(bare)[1] is not Any:
+        found["additionalProperties"] = field_schema(typing.get_args(bare)[1])
     if bounds is not None:
         low, high = {"string": ("minLength", "maxLength"), "array": ("minItems", "maxItems")}.get(
             found.get("type", ""), ("minimum", "maximum")

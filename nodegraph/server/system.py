@@ -7,8 +7,9 @@ import os
 import platform
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 from aiohttp import web
 
@@ -29,6 +30,35 @@ class FreeBody:
 
     unload_models: bool = False
     free_memory: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LogsBody:
+    """Whether logs are to be sent."""
+
+    enabled: bool = True
+
+
+class Health(TypedDict):
+    """The server answers, since so many seconds."""
+
+    status: str
+    uptime: float
+
+
+class Ready(TypedDict):
+    """How many workers there are, and how many take jobs."""
+
+    status: Literal["ready", "starting"]
+    workers: int
+    ready: int
+
+
+class Stats(TypedDict):
+    """The machine and its devices."""
+
+    system: dict[str, Any]
+    devices: list[dict[str, Any]]
 
 
 async def object_info(request: web.Request) -> web.Response:
@@ -64,9 +94,9 @@ async def system_stats(request: web.Request) -> web.Response:
         "argv": ["nodegraph", "serve"],
         "platform": platform.platform(),
     }
-    return reply(
-        {"system": system, "devices": [_device(item) for worker in workers for item in worker["devices"]]}
-    )
+    devices = [_device(item) for worker in workers for item in worker["devices"]]
+    found: Stats = {"system": system, "devices": devices}
+    return reply(found)
 
 
 def _device(item: dict[str, Any]) -> dict[str, Any]:
@@ -110,7 +140,8 @@ async def free(request: web.Request) -> web.Response:
 
 async def health(request: web.Request) -> web.Response:
     """The server answers."""
-    return reply({"status": "ok", "uptime": round(time.time() - request.app[STATE].started, 3)})
+    found: Health = {"status": "ok", "uptime": round(time.time() - request.app[STATE].started, 3)}
+    return reply(found)
 
 
 async def ready(request: web.Request) -> web.Response:
@@ -118,7 +149,7 @@ async def ready(request: web.Request) -> web.Response:
     state = request.app[STATE]
     workers = state.dispatch.workers()
     up = [worker for worker in workers if worker["ready"]]
-    found = {"status": "ready" if up else "starting", "workers": len(workers), "ready": len(up)}
+    found: Ready = {"status": "ready" if up else "starting", "workers": len(workers), "ready": len(up)}
     return reply(found, 200 if up else 503)
 
 
@@ -142,6 +173,7 @@ async def logs(request: web.Request) -> web.Response:
 
 async def subscribe_logs(request: web.Request) -> web.Response:
     """Accepted and without effect: logs are asked for, not sent."""
+    await body_of(request, LogsBody)
     return done()
 
 
@@ -164,13 +196,14 @@ async def list_folder(request: web.Request) -> web.Response:
     most = state.config.limits.files
 
     def listed() -> list[str]:
+        found = []
         try:
             with os.scandir(root) as entries:
-                found = [
-                    (item.stat().st_mtime, item.name)
-                    for item in entries
-                    if item.is_file() and item.name[0] != "."
-                ]
+                for item in entries:
+                    # What cannot be looked at, a link in a circle or a file that has just gone, is left out.
+                    with suppress(OSError):
+                        if item.is_file() and item.name[0] != ".":
+                            found.append((item.stat().st_mtime, item.name))
         except FileNotFoundError:
             return []
         return [name for _, name in sorted(found, reverse=True)[:most]]
@@ -179,19 +212,49 @@ async def list_folder(request: web.Request) -> web.Response:
 
 
 ROUTES = (
-    Route("GET", "/object_info", object_info, "Every node type"),
-    Route("GET", "/object_info/{class}", object_info_of, "One node type"),
-    Route("GET", "/system_stats", system_stats, "The machine, versions and devices"),
-    Route("GET", "/features", features, "What the server can do"),
-    Route("POST", "/free", free, "Give back models or results", body=FreeBody),
-    Route("GET", "/health", health, "The server answers"),
-    Route("GET", "/ready", ready, "A worker waits for jobs"),
-    Route("GET", "/extensions", nothing_listed, "Scripts for an editor: none"),
-    Route("GET", "/workflow_templates", nothing_named, "Templates of packs: none"),
-    Route("GET", "/i18n", nothing_named, "Translations of packs: none"),
-    Route("GET", "/internal/logs", logs, "The last lines of the workers' logs"),
-    Route("GET", "/internal/logs/raw", logs, "The last lines of the workers' logs"),
-    Route("PATCH", "/internal/logs/subscribe", subscribe_logs, "Accepted, without effect", body=dict),
-    Route("GET", "/internal/folder_paths", folder_paths, "The folders of each kind of model"),
-    Route("GET", "/internal/files/{directory_type}", list_folder, "Files of a folder, newest first"),
+    Route("GET", "/object_info", object_info, "Every node type", answers={200: dict[str, Any]}),
+    Route("GET", "/object_info/{class}", object_info_of, "One node type", answers={200: dict[str, Any]}),
+    Route("GET", "/system_stats", system_stats, "The machine, versions and devices", answers={200: Stats}),
+    Route("GET", "/features", features, "What the server can do", answers={200: dict[str, Any]}),
+    Route("POST", "/free", free, "Give back models or results", body=FreeBody, answers={200: None}),
+    Route("GET", "/health", health, "The server answers", answers={200: Health}),
+    Route("GET", "/ready", ready, "A worker waits for jobs", answers={200: Ready, 503: Ready}),
+    Route("GET", "/extensions", nothing_listed, "Scripts for an editor: none", answers={200: list[str]}),
+    Route(
+        "GET", "/workflow_templates", nothing_named, "Templates of packs: none", answers={200: dict[str, Any]}
+    ),
+    Route("GET", "/i18n", nothing_named, "Translations of packs: none", answers={200: dict[str, Any]}),
+    Route(
+        "GET", "/internal/logs", logs, "The last lines of the workers' logs", answers={200: dict[str, Any]}
+    ),
+    Route(
+        "GET",
+        "/internal/logs/raw",
+        logs,
+        "The last lines of the workers' logs",
+        answers={200: dict[str, Any]},
+    ),
+    Route(
+        "PATCH",
+        "/internal/logs/subscribe",
+        subscribe_logs,
+        "Accepted, without effect",
+        body=LogsBody,
+        answers={200: None},
+    ),
+    Route(
+        "GET",
+        "/internal/folder_paths",
+        folder_paths,
+        "The folders of each kind of model",
+        answers={200: dict[str, list[str]]},
+    ),
+    Route(
+        "GET",
+        "/internal/files/{directory_type}",
+        list_folder,
+        "Files of a folder, newest first",
+        parts={"directory_type": Literal["input", "output", "temp"]},
+        answers={200: list[str]},
+    ),
 )

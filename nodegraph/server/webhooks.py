@@ -13,7 +13,7 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -60,7 +60,7 @@ class Webhooks:
         outgoing: Outgoing,
         secret: bytes,
         delays: Sequence[float],
-        result: Callable[[Job], dict[str, Any]],
+        result: Callable[[Job], Mapping[str, Any]],
     ) -> None:
         self._store = store
         self._outgoing = outgoing

@@ -9,7 +9,7 @@ import asyncio
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from aiohttp import web
 
@@ -18,7 +18,7 @@ from nodegraph.node import InputSpec, NodeSpec
 from nodegraph.server.answers import Refused, read_body, read_json, reply
 from nodegraph.server.given import form_values, read_run_form, takes_file
 from nodegraph.server.routing import Route
-from nodegraph.server.run import RunQuery, answer
+from nodegraph.server.run import RUN_ANSWERS, RunQuery, answer
 from nodegraph.server.security import inside, plain_path
 from nodegraph.server.state import STATE, State
 
@@ -27,6 +27,18 @@ if TYPE_CHECKING:
 
 _OPTIONS = ("sweep", "sweep_mode", "webhook")
 _TYPES = {"INT": "integer", "FLOAT": "number", "STRING": "string", "BOOLEAN": "boolean", "COMBO": "string"}
+
+
+class Names(TypedDict):
+    """Names of the saved workflows."""
+
+    workflows: list[str]
+
+
+class Saved(TypedDict):
+    """The name under which a workflow was saved."""
+
+    name: str
 
 
 async def list_workflows(request: web.Request) -> web.Response:
@@ -199,8 +211,14 @@ def _missing(path: Path) -> Refused:
 
 
 ROUTES = (
-    Route("GET", "/workflows", list_workflows, "Names of the saved workflows"),
-    Route("GET", "/workflows/{name}/schema", get_schema, "JSON Schema of a workflow's parameters"),
+    Route("GET", "/workflows", list_workflows, "Names of the saved workflows", answers={200: Names}),
+    Route(
+        "GET",
+        "/workflows/{name}/schema",
+        get_schema,
+        "JSON Schema of a workflow's parameters",
+        answers={200: dict[str, Any]},
+    ),
     Route(
         "POST",
         "/workflows/{name}/run",
@@ -209,8 +227,16 @@ ROUTES = (
         query=RunQuery,
         body=dict,
         form=True,
+        answers=RUN_ANSWERS,
     ),
-    Route("GET", "/workflows/{name}", get_workflow, "A saved workflow"),
-    Route("PUT", "/workflows/{name}", put_workflow, "Save a workflow", body=dict),
-    Route("DELETE", "/workflows/{name}", delete_workflow, "Remove a saved workflow"),
+    Route("GET", "/workflows/{name}", get_workflow, "A saved workflow", answers={200: dict[str, Any]}),
+    Route(
+        "PUT",
+        "/workflows/{name}",
+        put_workflow,
+        "Save a workflow",
+        body=dict,
+        answers={200: Saved, 201: Saved},
+    ),
+    Route("DELETE", "/workflows/{name}", delete_workflow, "Remove a saved workflow", answers={204: None}),
 )
