@@ -6,6 +6,7 @@ holds nodegraph's own records of what is wrong.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NotRequired, TypedDict
@@ -14,8 +15,13 @@ from aiohttp import web
 
 from nodegraph.errors import NodegraphError, Problem
 from nodegraph.formats.json_text import parse
+from nodegraph.server.config import Limits
+from nodegraph.server.connections import Patience
 
 JSON = "application/json"
+LARGE = 2**18
+"""Bytes of JSON that are read beside the loop."""
+LIMITS: web.AppKey[Limits] = web.AppKey("limits", Limits)
 _STATUS = {
     "not_found": 404,
     "unknown_job": 404,
@@ -132,15 +138,21 @@ async def read_json(request: web.Request, most: int, *, empty: Any = None) -> An
     if kind not in allowed and not kind.endswith("+json"):
         raise Refused(415, "unsupported_media_type", "the body must be JSON.", found=kind, allowed=JSON)
     data = await read_body(request, most)
-    return parse(data, "the body") if data.strip() else empty
+    if not data.strip():
+        return empty
+    if len(data) > LARGE:
+        # Beside the loop, so that others are answered.
+        return await asyncio.to_thread(parse, data, "the body")
+    return parse(data, "the body")
 
 
 async def read_body(request: web.Request, most: int) -> bytes:
-    """The whole body. Raises Refused where it is larger than `most` bytes."""
+    """The whole body. Raises Refused where it is larger than `most` bytes, TooSlow."""
     if (request.content_length or 0) > most:
         raise too_large(most)
+    patience = Patience(request.app[LIMITS].stall)
     parts = bytearray()
-    async for chunk in request.content.iter_chunked(2**16):
+    while chunk := await patience.wait(request.content.read(2**16)):
         parts += chunk
         if len(parts) > most:
             raise too_large(most)

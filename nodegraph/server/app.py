@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from nodegraph.errors import NodeError, NodegraphError
 from nodegraph.registry import Registry
@@ -26,9 +27,10 @@ from nodegraph.server import (
     websocket,
     workflows,
 )
-from nodegraph.server.answers import Refused, error_reply
+from nodegraph.server.answers import LIMITS, Refused, error_reply
 from nodegraph.server.catalogue import Catalogue
 from nodegraph.server.config import ServerConfig
+from nodegraph.server.connections import LINGERING, TooSlow, connection_log
 from nodegraph.server.contents import Contents
 from nodegraph.server.dispatch import Dispatch
 from nodegraph.server.hub import Hub
@@ -70,8 +72,14 @@ def create_app(config: ServerConfig, registry: Registry | None = None) -> web.Ap
         middlewares=[_telling, guarding(guard)],
         # Bodies are bounded where they are read, each by its own limit.
         client_max_size=2**40,
-        handler_args={"auto_decompress": False},
+        handler_args={
+            "auto_decompress": False,
+            "keepalive_timeout": config.limits.idle,
+            "lingering_time": LINGERING,
+            "logger": connection_log(),
+        },
     )
+    app[LIMITS] = config.limits
     app[STATE] = State(
         config=config,
         catalogue=catalogue,
@@ -147,6 +155,10 @@ async def _telling(
         return _http_error(request, error)
     except (ConnectionError, asyncio.CancelledError):
         raise
+    except TooSlow:
+        return error_reply(Refused(408, "too_slow", "the body did not come in time."))
+    except (web.RequestPayloadError, HttpProcessingError):
+        return error_reply(Refused(400, "bad_request", "the body cannot be read: it is no HTTP."))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return error_reply(Refused(507, "disk_full", "the disk is full; nothing was changed."))

@@ -128,12 +128,14 @@ def main(words: Sequence[str]) -> int:
         try:
             with _without_certificates():
                 from nodegraph.server.app import create_app
+                from nodegraph.server.connections import prepare_process
         except ModuleNotFoundError as error:
             if error.name != "aiohttp":
                 raise
             print("error: the server needs aiohttp: pip install 'nodegraph[server]'.", file=sys.stderr)
             return FAILED
 
+        prepare_process()
         app = create_app(config)
         gc.freeze()
         gc.enable()

@@ -43,6 +43,12 @@ class Limits:
     """Messages that may wait for one client; one that reads slower is dropped."""
     client_bytes: int = 32 * 2**20
     """Bytes that may wait for one client."""
+    idle: float = 75.0
+    """Seconds that a connection may take to say what it wants."""
+    stall: float = 60.0
+    """Seconds between two pieces of a body."""
+    sweep: int = 256 * 2**20
+    """Bytes of all documents of a sweep."""
     files: int = 50_000
     """Files that one listing gives."""
     fetch_seconds: float = 30.0

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import io
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
@@ -57,9 +57,9 @@ async def view(request: web.Request) -> web.StreamResponse:
         # The same name may come to hold another picture, so a browser asks whether its copy is still right.
         return web.FileResponse(path, headers={**headers, "Cache-Control": "no-cache"})
     kind, quality = _form(asked)
-    body, mime = await asyncio.to_thread(
-        _rendered, path, kind, quality, asked.channel, state.config.limits.pixels
-    )
+    most = state.config.limits.pixels
+    async with state.decoding:
+        body, mime = await asyncio.to_thread(_rendered, path, kind, quality, asked.channel, most)
     return web.Response(body=body, headers={**headers, "Content-Type": mime, "Cache-Control": "no-cache"})
 
 
@@ -111,14 +111,20 @@ def open_picture(path: Path, most_pixels: int) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path, formats=_DECODED) as picture:
                 if picture.width * picture.height > most_pixels:
-                    text = f"the picture has more than {most_pixels} pixels, the most that is decoded."
-                    raise Refused(413, "too_large", text, found=f"{picture.width}x{picture.height}")
+                    raise _too_many_pixels(most_pixels)
                 picture.load()
     except Refused:
         raise
+    except Image.DecompressionBombError as error:
+        # Pillow has a bound of its own, above ours, and finds some pictures out sooner.
+        raise _too_many_pixels(most_pixels) from error
     except Exception as error:  # Pillow raises many kinds of error for damaged files
         raise Refused(400, "not_a_picture", "this is no picture that can be decoded.") from error
     return picture
+
+
+def _too_many_pixels(most: int) -> Refused:
+    return Refused(413, "too_large", f"the picture has more than {most} pixels, the most that is decoded.")
 
 
 def _rendered(
@@ -178,15 +184,22 @@ class UploadForm(TypedDict):
 
 async def upload_image(request: web.Request) -> web.Response:
     """Keep an uploaded file in the input folder; a taken name becomes `name (1).ext` unless the bytes are the same."""
-    return await _uploading(request, _kept)
+    return await _uploading(request, lambda state, upload: asyncio.to_thread(_kept, state, upload))
 
 
 async def upload_mask(request: web.Request) -> web.Response:
     """Keep a picture whose transparency is the uploaded mask's and whose colours are those of `original_ref`."""
-    return await _uploading(request, _masked)
+
+    async def keep(state: State, upload: Upload) -> Content:
+        async with state.decoding:
+            return await asyncio.to_thread(_masked, state, upload)
+
+    return await _uploading(request, keep)
 
 
-async def _uploading(request: web.Request, keep: Callable[[State, Upload], Content]) -> web.Response:
+async def _uploading(
+    request: web.Request, keep: Callable[[State, Upload], Awaitable[Content]]
+) -> web.Response:
     state = request.app[STATE]
     folder = state.config.data_dir / "incoming"
     limit = state.config.limits.upload
@@ -195,7 +208,7 @@ async def _uploading(request: web.Request, keep: Callable[[State, Upload], Conte
         if file is None:
             raise Refused(400, "no_file", "the form has no file named 'image'.")
         plain_name(_last(file.name))
-        found = await asyncio.to_thread(keep, state, Upload(file, form.fields))
+        found = await keep(state, Upload(file, form.fields))
     state.folders.forget(found.type)
     return reply(asdict(found))
 

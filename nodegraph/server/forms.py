@@ -15,7 +15,8 @@ from typing import Self
 from aiohttp import BodyPartReader, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from nodegraph.server.answers import Refused, too_large
+from nodegraph.server.answers import LIMITS, Refused, too_large
+from nodegraph.server.connections import Patience
 
 MOST_FIELD = 64 * 1024
 """Bytes of a field that is no file."""
@@ -59,7 +60,7 @@ async def read_form(
 ) -> Form:
     """Read a form: `most` bytes of files, staged in `folder`, and up to `parts` parts; `long` fields have their own bound.
 
-    Raises Refused, and OSError where the disk is full.
+    Raises Refused, TooSlow, and OSError where the disk is full.
     """
     if request.content_type != "multipart/form-data":
         text = "the body must be a multipart form."
@@ -70,9 +71,10 @@ async def read_form(
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     form = Form()
     left = most
+    patience = Patience(request.app[LIMITS].stall)
     try:
         reader = await request.multipart()
-        while (item := await reader.next()) is not None:
+        while (item := await patience.wait(reader.next())) is not None:
             if not isinstance(item, BodyPartReader) or hdrs.CONTENT_TRANSFER_ENCODING in item.headers:
                 raise Refused(400, "bad_form", "the form nests another, or encodes a part.")
             name = item.name or ""
@@ -81,11 +83,11 @@ async def read_form(
             if name in form.files or name in form.fields:
                 raise Refused(400, "bad_form", "the form has a field twice.", found=repr(name[:100]))
             if is_file(item):
-                file, size = await _file(item, folder, left, most)
+                file, size = await _file(item, patience, folder, left, most)
                 form.files[name] = file
                 left -= size
             else:
-                form.fields[name] = await _field(item, bounds.get(name, MOST_FIELD))
+                form.fields[name] = await _field(item, patience, bounds.get(name, MOST_FIELD))
     except (ValueError, HttpProcessingError) as error:
         form.__exit__(None, None, None)
         raise Refused(400, "bad_form", f"the form cannot be read: {str(error)[:200]}.") from error
@@ -95,13 +97,15 @@ async def read_form(
     return form
 
 
-async def _file(item: BodyPartReader, folder: Path, left: int, most: int) -> tuple[FormFile, int]:
+async def _file(
+    item: BodyPartReader, patience: Patience, folder: Path, left: int, most: int
+) -> tuple[FormFile, int]:
     part = folder / f".{secrets.token_hex(8)}.part"
     digest = hashlib.sha256()
     size = 0
     try:
         with open(part, "xb") as file:
-            while chunk := await item.read_chunk(2**18):
+            while chunk := await patience.wait(item.read_chunk(2**18)):
                 size += len(chunk)
                 if size > left:
                     raise too_large(most)
@@ -115,9 +119,9 @@ async def _file(item: BodyPartReader, folder: Path, left: int, most: int) -> tup
     return FormFile(part, item.filename or "", digest.hexdigest()), size
 
 
-async def _field(item: BodyPartReader, most: int) -> str:
+async def _field(item: BodyPartReader, patience: Patience, most: int) -> str:
     data = bytearray()
-    while chunk := await item.read_chunk(8192):
+    while chunk := await patience.wait(item.read_chunk(8192)):
         data += chunk
         if len(data) > most:
             raise Refused(413, "too_large", f"a field of the form is larger than {most} bytes.")

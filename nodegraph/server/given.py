@@ -126,7 +126,8 @@ async def settled(state: State, documents: Sequence[dict[str, Any]]) -> list[dic
     names: dict[str, str] = {}
     for value, (node, name) in wanted.items():
         if not _is_url(value):
-            names[value] = await _at(node, name, asyncio.to_thread(_held, state, value))
+            async with state.decoding:
+                names[value] = await _at(node, name, asyncio.to_thread(_held, state, value))
     names |= await _fetched(state, {value: wanted[value] for value in urls})
     for kind in OWN_KINDS:
         state.folders.forget(kind)
@@ -233,7 +234,8 @@ async def _fetched(state: State, urls: Mapping[str, tuple[str, str]]) -> dict[st
             try:
                 sha256 = await state.outgoing.fetch(url, part, state.config.limits.upload)
                 file = FormFile(part, "", sha256)
-                return (await asyncio.to_thread(_kept, state, file, only_pictures=True)).place
+                async with state.decoding:
+                    return (await asyncio.to_thread(_kept, state, file, only_pictures=True)).place
             finally:
                 part.unlink(missing_ok=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from nodegraph.server.dispatch import Dispatch
     from nodegraph.server.outgoing import Outgoing
 
+DECODING = 2
+"""Pictures that are decoded at once."""
+
 
 @dataclass
 class State:
@@ -36,6 +40,8 @@ class State:
     """Requests to addresses that clients name."""
     contents: Contents
     """Which files hold which bytes."""
+    decoding: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(DECODING))
+    """Held while a picture is decoded, which may take gigabytes of memory."""
     started: float = field(default_factory=time.time)
     _folders: tuple[tuple[Path, ...], ListedFolders] = field(init=False)
 
