@@ -116,7 +116,14 @@ async def answer(
     state = request.app[STATE]
     asked = query_of(request, RunQuery)
     options = checked(RunOptions, data)
-    documents = await settled(state, variants(data, options, values or {}))
+    given = values or {}
+    most = state.config.limits.sweep
+    if options.sweep is None and not options.values and not given:
+        documents = variants(data, options, most, given)
+    else:
+        # Beside the loop: it may be a thousand large documents.
+        documents = await asyncio.to_thread(variants, data, options, most, given)
+    documents = await settled(state, documents)
     events = "text/event-stream" in request.headers.get("Accept", "")
     key = request.headers.get("Idempotency-Key")
     if len(documents) > 1 and (events or key is not None):
@@ -140,10 +147,13 @@ def _status(job: Job) -> int:
     return _FINAL_STATUS.get(job.status, 202)
 
 
-def variants(data: Any, options: RunOptions, values: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+def variants(
+    data: Any, options: RunOptions, most: int, values: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
     """The documents of a run: one, or one for each combination of a sweep, with the parameters set.
 
-    A value may be set by `NODE.INPUT` too, where no parameter has that name.
+    A value may be set by `NODE.INPUT` too, where no parameter has that name. Raises ValidationError, and Refused where the
+    documents would come to more than `most` bytes.
     """
     from nodegraph.workflow import Workflow
 
@@ -156,7 +166,11 @@ def variants(data: Any, options: RunOptions, values: Mapping[str, Any] | None = 
     }
     workflow = Workflow.from_data(body, name="the workflow")
     made = []
-    for chosen in combinations(options):
+    wanted = combinations(options)
+    if len(wanted) > 1 and len(wanted) * len(dumps([body, values])) > most:
+        text = f"the documents of the sweep are larger than {most} bytes, the most that is taken."
+        raise Refused(413, "too_large", text, hint="Ask for fewer at once.")
+    for chosen in wanted:
         changed = _with_values(workflow, {**values, **chosen})
         made.append({**changed.document(), **envelope})
     if len(made) > 1 and "prompt_id" in envelope:
