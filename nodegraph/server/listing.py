@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from nodegraph.folders import Folders, default_folders
+from nodegraph.folders import OWN_KINDS, Folders, default_folders
 from nodegraph.server.config import ServerConfig
 
+SAFE = (".safetensors", ".sft")
+"""Suffixes of model files that are offered: they hold numbers and no code."""
 SECONDS = 1.0
 """How old a listing may be; a file that is asked for by name is looked up in any case."""
 
@@ -25,7 +27,11 @@ class ListedFolders(Folders):
         known = self._known.get(kind)
         now = time.monotonic()
         if known is None or now - known[0] > SECONDS:
-            known = self._known[kind] = (now, super().list(kind))
+            names = super().list(kind)
+            if kind not in OWN_KINDS and kind != "diffusers":
+                # A pickle, which no loader takes, is no choice; who names one is told by the loader what to do with it.
+                names = [name for name in names if name.lower().endswith(SAFE)]
+            known = self._known[kind] = (now, names)
         return known[1]
 
     def forget(self, kind: str) -> None:
