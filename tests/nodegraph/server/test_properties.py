@@ -140,7 +140,7 @@ def owned(server: Serving) -> list[Path]:
     """The folders in which clients may have files made."""
     data = server.root / "data"
     made = [server.root / "input", server.root / "output", data / "temp", data / "user" / "files"]
-    return [*made, data / "incoming"]
+    return [*made, data / "incoming", data / "contents"]
 
 
 def elsewhere(server: Serving) -> dict[str, tuple[int, int] | None]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import WSMsgType
 
 from tests.nodegraph.running import n
 from tests.nodegraph.server.serving import WORKING, Served, ready, served, until_end
@@ -229,3 +230,38 @@ async def test_a_node_that_no_worker_has_described_yet_is_waited_for(tmp_path: P
         assert made["node_errors"] == both["node_errors"] == {}
         assert refused == "invalid_prompt"
         assert server.state.catalogue.complete
+
+
+async def test_clients_at_once_see_their_own_progress_and_nobody_elses(server: Served) -> None:
+    async with (
+        server.websocket("me") as me,
+        server.websocket("you") as you,
+        server.websocket("stranger") as stranger,
+    ):
+        sockets = {"me": me, "you": you, "stranger": stranger}
+        jobs: dict[str, list[str]] = {name: [] for name in sockets}
+        for number, name in enumerate(("me", "you", "me", "you")):
+            prompt = {"1": n("WorkSteps", steps=8 + number, seconds=0.1), "2": n("ToyShow", item=["1", 0])}
+            made = await server.post("/prompt", {"prompt": prompt, "client_id": name})
+            jobs[name].append(made["prompt_id"])
+        # Nobody's: its messages go to nobody.
+        await server.post("/prompt", {"prompt": {"1": n("ToyShow", item="alone")}, "prompt_id": "last"})
+        while not (await server.get("/history/last")):
+            await asyncio.sleep(0.05)
+        for name, socket in sockets.items():
+            texts, previews = [], 0
+            while True:
+                try:
+                    message = await socket.receive(timeout=0.5)
+                except TimeoutError:
+                    break
+                if message.type is WSMsgType.BINARY:
+                    previews += 1
+                else:
+                    texts.append(json.loads(message.data))
+            told = {item["data"]["prompt_id"] for item in texts if "prompt_id" in item["data"]}
+            assert told == set(jobs[name])
+            assert {item["type"] for item in texts} >= (
+                {"progress_state", "executed"} if told else {"status"}
+            )
+            assert (previews > 0) == bool(told)
