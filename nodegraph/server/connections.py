@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.multipart import BadContentDispositionHeader, BadContentDispositionParam
+from aiohttp.web import RequestPayloadError
 
 T = TypeVar("T")
 SLOWEST = 1024
@@ -51,7 +52,7 @@ class _Discreet(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        return not isinstance(error, (HttpProcessingError, ConnectionError))
+        return not isinstance(error, (HttpProcessingError, RequestPayloadError, ConnectionError))
 
 
 def connection_log() -> logging.Logger:

@@ -337,11 +337,12 @@ async def test_a_sweep_does_not_multiply_a_large_document(tmp_path: Path) -> Non
 async def test_no_more_than_a_few_pictures_are_unpacked_at_once(tmp_path: Path) -> None:
     async with served(tmp_path) as server:
         Image.new("RGB", (3, 2)).save(tmp_path / "output" / "a.png")
+        assert await status(server, "/view?filename=a.png&preview=webp") == 200
         for _ in range(DECODING):
             await server.state.decoding.acquire()
         waiting = asyncio.ensure_future(status(server, "/view?filename=a.png&preview=webp"))
         assert await status(server, "/view?filename=a.png") == 200
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(1)
         assert not waiting.done()
         server.state.decoding.release()
         assert await asyncio.wait_for(waiting, 10) == 200

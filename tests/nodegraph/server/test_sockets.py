@@ -121,9 +121,43 @@ def test_a_body_whose_length_is_in_doubt_is_refused(server: Serving, head: bytes
 )
 def test_chunks_that_are_none_are_refused(server: Serving, path: bytes, chunks: bytes) -> None:
     kind = b"multipart/form-data; boundary=x" if b"upload" in path else b"application/json"
-    head = b"Transfer-Encoding: chunked\r\nContent-Type: " + kind + b"\r\n\r\n"
-    answer = told(server, b"POST " + path + b" HTTP/1.1\r\n" + HEAD + head + chunks)
+    head = (
+        b"POST "
+        + path
+        + b" HTTP/1.1\r\n"
+        + HEAD
+        + b"Content-Type: "
+        + kind
+        + b"\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    answer = told(server, head + chunks)
     assert answer == b"reset" or b" 400 " in answer.split(b"\r\n")[0], answer
+
+
+@pytest.mark.parametrize("chunks", [b"ZZZ\r\n", b"5\r\nabcdefgh\r\n"])
+async def test_chunks_that_turn_bad_while_they_are_read_are_given_up(tmp_path: Path, chunks: bytes) -> None:
+    async with served(tmp_path, limits=Limits(stall=0.5)) as server:
+        for path in (b"/prompt", b"/userdata/a"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
+            writer.write(
+                b"POST " + path + b" HTTP/1.1\r\n" + HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\n \r\n"
+            )
+            await asyncio.sleep(0.1)
+            writer.write(chunks)
+            answer = await asyncio.wait_for(reader.read(4096), BOUND)
+            # The parser in C does not tell who reads; they run out of patience.
+            assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 408")), answer
+            writer.close()
+
+
+def test_the_parser_in_python_tells_who_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIOHTTP_NO_EXTENSIONS", "1")
+    with serving(tmp_path) as server:
+        head = b"POST /prompt HTTP/1.1\r\n" + HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\n \r\n"
+        with connected(server, head) as connection:
+            time.sleep(0.2)
+            connection.sendall(b"ZZZ\r\n")
+            assert connection.recv(4096).startswith(b"HTTP/1.1 400")
 
 
 def test_a_body_without_end_is_cut_off_at_the_bound(server: Serving) -> None:
