@@ -1,6 +1,7 @@
 # make demo   a picture from the embedded model, set-up included
 # make test   every test, set-up included
 # make check  format, lint, types, then the tests: green at every commit
+# make web    builds the editor anew; needs Node 20 or newer
 # make bench  the benchmarks; each prints JSON
 PYTHON ?= python3
 TORCH := $(shell sed -n 's/^\(torch==.*\)/\1/p' constraints.txt)
@@ -8,7 +9,10 @@ BIN := .venv/bin
 READY := .venv/ready
 ARGS ?=
 
-.PHONY: demo test check format lint types bench parity docs clean
+NPM := $(shell command -v npm)
+NODES := web/node_modules/.package-lock.json
+
+.PHONY: demo test check format lint types web web-check bench parity docs clean
 
 demo: $(READY)
 	$(BIN)/nodegraph run workflows/text_to_image.json --prompt "a large red circle on a blue background"
@@ -16,7 +20,7 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest $(ARGS)
 
-check: lint types test
+check: lint types web-check test
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
@@ -28,6 +32,23 @@ types: $(READY)
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+web: $(NODES)
+	cd web && npm run build
+
+# The editor's types and tests, and that the bundle is what its sources give. A checkout without npm has the bundle only.
+ifeq ($(NPM),)
+web-check:
+	@echo "npm is not there: the editor's sources are not checked"
+else
+web-check: $(NODES)
+	cd web && npm run types && npm test
+	cd web && npm run build -- --outDir ../build/web --emptyOutDir
+	@diff -r build/web web/bundle || { echo "web/bundle is not what web/src gives: run \`make web\`"; exit 1; }
+endif
+
+$(NODES): web/package.json web/package-lock.json
+	cd web && npm ci
 
 bench: $(READY)
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
@@ -52,4 +73,4 @@ $(READY): pyproject.toml constraints.txt
 	@touch $(READY)
 
 clean:
-	rm -rf .venv build output
+	rm -rf .venv build output web/node_modules

@@ -1,0 +1,6 @@
+/** Every edit of the document. A new one is a function that gives a `Command`, in a file of its kind, listed here. */
+
+export * from "./command";
+export * from "./nodes";
+export * from "./links";
+export * from "./values";

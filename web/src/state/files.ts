@@ -1,0 +1,95 @@
+/** Opening and saving: examples, the server's workflows, files and pictures. */
+
+import { api, ServerError } from "../api/client";
+import { needsConversion, NotAWorkflow, readWorkflow, writeWorkflow } from "../model/document";
+import { parse, stringify, type Json } from "../model/json";
+import type { Problem } from "../model/run";
+import { t } from "../strings";
+import { open, useDocument } from "./document";
+import { useRun } from "./run";
+import { useUi } from "./ui";
+
+export function openNew(): void {
+  show({ nodegraph: 1, prompt: {} }, []);
+}
+
+export const openExample = (name: string): Promise<void> => opening(name, async () => [await api.example(name), []]);
+
+export const openSaved = (name: string): Promise<void> => opening(name, async () => [await api.workflow(name), []]);
+
+/** A .json of any format, or a picture that carries a workflow. */
+export const openFile = (file: File): Promise<void> =>
+  opening(file.name, async () => {
+    if (file.type.startsWith("image/")) {
+      const found = await api.convert(file);
+      return [found.workflow, found.problems];
+    }
+    return readText(await file.text());
+  });
+
+async function readText(text: string): Promise<[Json, readonly Problem[]]> {
+  const data = parse(text);
+  if (!needsConversion(data)) return [data, []];
+  const found = await api.convert(text);
+  return [found.workflow, found.problems];
+}
+
+async function opening(name: string, read: () => Promise<[Json, readonly Problem[]]>): Promise<void> {
+  try {
+    const [data, problems] = await read();
+    show(data, problems);
+  } catch (error) {
+    let reason: string;
+    if (error instanceof SyntaxError) reason = t("open.notJson");
+    else if (error instanceof NotAWorkflow || error instanceof ServerError) reason = error.message;
+    else throw error;
+    useUi.getState().tell(t("open.failed", { name, reason }));
+  }
+}
+
+function show(data: Json, problems: readonly Problem[]): void {
+  open(readWorkflow(data));
+  useUi.setState(({ opened }) => ({ opened: opened + 1 }));
+  useRun.setState({ nodes: {}, problems, previews: {}, job: null, status: "idle" });
+  if (problems.length) useUi.getState().show("problems");
+}
+
+/** Keep the document on the server under its title. */
+export async function save(): Promise<void> {
+  const { workflow } = useDocument.getState();
+  const name = fileName();
+  try {
+    await api.save(name, writeWorkflow(workflow));
+    useUi.getState().tell(t("saved.done", { name }));
+  } catch (error) {
+    if (!(error instanceof ServerError)) throw error;
+    useUi.getState().tell(t("saved.failed", { reason: error.message }));
+  }
+}
+
+/** Hand the document to the browser as a file. */
+export async function download(form: "document" | "api" | "ui"): Promise<void> {
+  const { workflow } = useDocument.getState();
+  let data: Json = writeWorkflow(workflow);
+  try {
+    if (form !== "document") data = (await api.convert(stringify(data), form)).workflow;
+  } catch (error) {
+    if (!(error instanceof ServerError)) throw error;
+    useUi.getState().tell(error.message);
+    return;
+  }
+  const url = URL.createObjectURL(new Blob([stringify(data, 2), "\n"], { type: "application/json" }));
+  const link = document.createElement("a");
+  link.href = url;
+  link.download = `${fileName()}${form === "document" ? "" : `.${form}`}.json`;
+  link.click();
+  URL.revokeObjectURL(url);
+}
+
+/** The title as a name of a file. */
+function fileName(): string {
+  const { title } = useDocument.getState().workflow;
+  const clean = title.replace(/[/\\:*?"<>|\p{Cc}]/gu, " ").replace(/^[. ]+|[. ]+$/g, "");
+  return clean.slice(0, 80).trim() || "workflow";
+}
+

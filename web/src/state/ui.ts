@@ -1,0 +1,64 @@
+/** What the view shows around the document: panels, search, theme, messages. Nothing of it is saved with a workflow. */
+
+import { create } from "zustand";
+import type { Fitting } from "../model/search";
+import type { ImageFile } from "../model/run";
+
+export type Theme = "system" | "light" | "dark";
+
+/** Where the search is open, and what the node that it adds is connected to. */
+export interface Search {
+  /** On the screen. */
+  readonly at: { readonly x: number; readonly y: number };
+  readonly fitting?: Fitting & { readonly node: string; readonly socket: string };
+}
+
+/** The link that is being drawn. */
+export interface Drawing extends Fitting {
+  readonly node: string;
+  readonly socket: string;
+}
+
+interface UiState {
+  readonly online: boolean;
+  readonly panel: string | null;
+  readonly search: Search | null;
+  readonly help: boolean;
+  readonly viewer: ImageFile | null;
+  readonly drawing: Drawing | null;
+  /** The node to bring into view; a new object each time that it is asked for. */
+  readonly focus: { readonly node: string } | null;
+  /** Counts the documents that were opened; each is shown as a whole. */
+  readonly opened: number;
+  readonly theme: Theme;
+  readonly message: string | null;
+  show(panel: string | null): void;
+  tell(message: string | null): void;
+  setTheme(theme: Theme): void;
+}
+
+const THEME = "nodegraph.theme";
+
+export const useUi = create<UiState>()((set) => ({
+  online: true,
+  panel: "result",
+  search: null,
+  help: false,
+  viewer: null,
+  drawing: null,
+  focus: null,
+  opened: 0,
+  theme: storedTheme(),
+  message: null,
+  show: (panel) => set({ panel }),
+  tell: (message) => set({ message }),
+  setTheme(theme) {
+    localStorage.setItem(THEME, theme);
+    set({ theme });
+  },
+}));
+
+function storedTheme(): Theme {
+  const stored = localStorage.getItem(THEME);
+  return stored === "light" || stored === "dark" ? stored : "system";
+}

@@ -1,0 +1,104 @@
+import { useReactFlow } from "@xyflow/react";
+import { useEffect, useMemo, useRef, useState, type KeyboardEvent } from "react";
+import { addNode, all, connect, type Command } from "../model/commands";
+import { fitsOn, searchTypes } from "../model/search";
+import { assignable, type NodeType } from "../model/types";
+import { freeId } from "../model/workflow";
+import { edit, useDocument } from "../state/document";
+import { useUi, type Search } from "../state/ui";
+import { t } from "../strings";
+import { colourOf } from "./colours";
+
+/** The search for a node to add, where the canvas was double-clicked or a link was dropped. */
+export function SearchBox() {
+  const search = useUi((ui) => ui.search);
+  return search && <Box search={search} key={`${search.at.x} ${search.at.y}`} />;
+}
+
+const close = () => useUi.setState({ search: null });
+
+function Box({ search }: { search: Search }) {
+  const types = useDocument((state) => state.types);
+  const [query, setQuery] = useState("");
+  const [chosen, setChosen] = useState(0);
+  const list = useRef<HTMLUListElement>(null);
+  const { screenToFlowPosition } = useReactFlow();
+  const found = useMemo(() => searchTypes(types, query, search.fitting), [types, query, search.fitting]);
+  useEffect(() => {
+    list.current?.children[chosen]?.scrollIntoView({ block: "nearest" });
+  }, [chosen]);
+
+  function add(type: NodeType): void {
+    const place = screenToFlowPosition(search.at);
+    const id = freeId(useDocument.getState().workflow);
+    const commands: Command[] = [addNode(type.name, [Math.round(place.x), Math.round(place.y)], id)];
+    const { fitting } = search;
+    if (fitting && fitsOn(type, fitting)) {
+      if (fitting.side === "source") {
+        const input = type.inputs.find((item) => assignable(fitting.type, item.type));
+        if (input) commands.push(connect({ source: fitting.node, output: Number(fitting.socket) }, id, input.name));
+      } else {
+        const output = type.outputs.findIndex((item) => assignable(item.type, fitting.type));
+        commands.push(connect({ source: id, output }, fitting.node, fitting.socket));
+      }
+    }
+    edit(all(...commands));
+    close();
+  }
+
+  function press(event: KeyboardEvent): void {
+    const type = found[chosen];
+    if (event.key === "Escape") close();
+    else if (event.key === "Enter" && type) add(type);
+    else if (event.key === "ArrowDown") setChosen(Math.min(chosen + 1, found.length - 1));
+    else if (event.key === "ArrowUp") setChosen(Math.max(chosen - 1, 0));
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  const left = Math.max(8, Math.min(search.at.x, innerWidth - 400));
+  const top = Math.max(56, Math.min(search.at.y, innerHeight - 420));
+  return (
+    <div className="veil" onPointerDown={(event) => event.target === event.currentTarget && close()}>
+      <div className="search" role="dialog" aria-label={t("search.label")} style={{ left, top }}>
+        <input
+          autoFocus
+          role="combobox"
+          aria-expanded="true"
+          aria-controls="search-list"
+          aria-activedescendant={found[chosen] && `search-${chosen}`}
+          aria-label={t("search.label")}
+          placeholder={t("search.placeholder")}
+          value={query}
+          onChange={(event) => {
+            setQuery(event.target.value);
+            setChosen(0);
+          }}
+          onKeyDown={press}
+        />
+        <ul id="search-list" role="listbox" aria-label={t("search.label")} ref={list}>
+          {found.map((type, index) => (
+            <li
+              key={type.name}
+              id={`search-${index}`}
+              role="option"
+              aria-selected={index === chosen}
+              onPointerMove={() => setChosen(index)}
+              onClick={() => add(type)}
+            >
+              <span className="name">
+                {type.title}
+                {type.outputs.map((output, place) => (
+                  <i key={place} className="dot" style={{ background: colourOf(output.type) }} title={output.type} />
+                ))}
+              </span>
+              <span className="about">{type.description.split("\n")[0]}</span>
+            </li>
+          ))}
+        </ul>
+        {found.length === 0 && <p className="none">{t("search.none")}</p>}
+      </div>
+    </div>
+  );
+}

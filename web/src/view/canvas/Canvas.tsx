@@ -1,0 +1,163 @@
+import {
+  Background,
+  BackgroundVariant,
+  ConnectionLineType,
+  Controls,
+  MiniMap,
+  ReactFlow,
+  useReactFlow,
+  useStore,
+  type Connection,
+  type FinalConnectionState,
+  type OnConnectStartParams,
+} from "@xyflow/react";
+import { useEffect, useState, type DragEvent, type MouseEvent } from "react";
+import { all, connect, disconnect } from "../../model/commands";
+import type { Link } from "../../model/workflow";
+import { connectable, inputOf, outputType } from "../../model/validation";
+import { edit, useDocument } from "../../state/document";
+import { openFile } from "../../state/files";
+import { useUi } from "../../state/ui";
+import { t } from "../../strings";
+import { colourOf } from "../colours";
+import { changeEdges, changeNodes, handleName, selectOnly, useFlow, type FlowEdge, type FlowNode } from "./flow";
+import { GraphNodeView } from "./GraphNodeView";
+
+const NODE_TYPES = { graph: GraphNodeView };
+const FIT = { padding: 0.12, maxZoom: 1 };
+/** Below this zoom a widget's text cannot be read, and is not drawn. */
+const FAR = 0.4;
+
+const calm = matchMedia("(prefers-reduced-motion: reduce)");
+
+export function Canvas() {
+  const nodes = useFlow((flow) => flow.nodes);
+  const edges = useFlow((flow) => flow.edges);
+  const drawn = useUi((ui) => (ui.drawing ? colourOf(ui.drawing.type) : undefined));
+  const flow = useReactFlow();
+  const far = useStore((store) => store.transform[2] < FAR);
+  const [dropping, setDropping] = useState(false);
+  const [fitFirst] = useState(nodes.length > 0);
+  useFocus();
+  useFitOnOpen();
+
+  function drop(event: DragEvent): void {
+    event.preventDefault();
+    setDropping(false);
+    const file = event.dataTransfer.files[0];
+    if (file) void openFile(file);
+  }
+
+  function drag(event: DragEvent): void {
+    if (!event.dataTransfer.types.includes("Files")) return;
+    event.preventDefault();
+    setDropping(true);
+  }
+
+  function doubleClick(event: MouseEvent): void {
+    const onPane = event.target instanceof Element && event.target.classList.contains("react-flow__pane");
+    if (onPane) useUi.setState({ search: { at: { x: event.clientX, y: event.clientY } } });
+  }
+
+  return (
+    <main
+      className="canvas"
+      data-far={far || undefined}
+      aria-label={t("canvas.label")}
+      onDoubleClick={doubleClick}
+      onDragOver={drag}
+      onDragLeave={() => setDropping(false)}
+      onDrop={drop}
+    >
+      <ReactFlow<FlowNode, FlowEdge>
+        nodes={nodes}
+        edges={edges}
+        nodeTypes={NODE_TYPES}
+        onNodesChange={changeNodes}
+        onEdgesChange={changeEdges}
+        onConnect={(connection) => edit(connecting(connection))}
+        onReconnect={(edge, connection) => edit(all(disconnect(edge.target, edge.data.input), connecting(connection)))}
+        onConnectStart={startDrawing}
+        onConnectEnd={endDrawing}
+        isValidConnection={isValid}
+        onlyRenderVisibleElements
+        zoomOnDoubleClick={false}
+        deleteKeyCode={null}
+        connectionRadius={28}
+        connectionLineType={ConnectionLineType.Bezier}
+        {...(drawn !== undefined && { connectionLineStyle: { stroke: drawn } })}
+        minZoom={0.05}
+        maxZoom={3}
+        fitView={fitFirst}
+        fitViewOptions={FIT}
+      >
+        <Background variant={BackgroundVariant.Dots} gap={22} size={1.6} />
+        <Controls showInteractive={false} onFitView={() => void flow.fitView(FIT)} />
+        <MiniMap pannable zoomable className="minimap" nodeBorderRadius={6} />
+      </ReactFlow>
+      {nodes.length === 0 && (
+        <div className="hint">
+          <p>{t("canvas.empty")}</p>
+          <p>{t("canvas.emptyHint")}</p>
+        </div>
+      )}
+      {dropping && <div className="dropping">{t("canvas.drop")}</div>}
+    </main>
+  );
+}
+
+function linkOf(connection: { source: string; sourceHandle?: string | null }): Link {
+  return { source: connection.source, output: Number(handleName(connection.sourceHandle ?? "")) };
+}
+
+function connecting(connection: Connection) {
+  return connect(linkOf(connection), connection.target, handleName(connection.targetHandle ?? ""));
+}
+
+function isValid(connection: Connection | FlowEdge): boolean {
+  const { workflow, types } = useDocument.getState();
+  return connectable(workflow, types, linkOf(connection), connection.target, handleName(connection.targetHandle ?? ""));
+}
+
+function startDrawing(_: unknown, { nodeId, handleId, handleType }: OnConnectStartParams): void {
+  if (!nodeId || !handleId || !handleType) return;
+  const { workflow, types } = useDocument.getState();
+  const socket = handleName(handleId);
+  const type =
+    handleType === "source"
+      ? outputType(workflow, types, { source: nodeId, output: Number(socket) })
+      : (inputOf(workflow, types, nodeId, socket)?.type ?? "*");
+  useUi.setState({ drawing: { node: nodeId, socket, type, side: handleType } });
+}
+
+function endDrawing(event: globalThis.MouseEvent | TouchEvent, state: FinalConnectionState): void {
+  const { drawing } = useUi.getState();
+  useUi.setState({ drawing: null });
+  if (!drawing || state.isValid || state.toNode || state.toHandle) return;
+  const at = "changedTouches" in event ? event.changedTouches[0] : event;
+  const onPane = at && document.elementFromPoint(at.clientX, at.clientY)?.classList.contains("react-flow__pane");
+  if (at && onPane) useUi.setState({ search: { at: { x: at.clientX, y: at.clientY }, fitting: drawing } });
+}
+
+/** Bring a node into view where something asks for it. */
+function useFocus(): void {
+  const { fitView } = useReactFlow();
+  const focus = useUi((ui) => ui.focus);
+  useEffect(() => {
+    if (!focus) return;
+    selectOnly(focus.node);
+    void fitView({ nodes: [{ id: focus.node }], duration: calm.matches ? 0 : 250, maxZoom: 1 });
+  }, [focus, fitView]);
+}
+
+/** Show the whole of a document when it is opened. */
+function useFitOnOpen(): void {
+  const { fitView, setViewport } = useReactFlow();
+  const opened = useUi((ui) => ui.opened);
+  useEffect(() => {
+    // A fit of nothing would wait for the first node and then move it from under the pointer.
+    const empty = useFlow.getState().nodes.length === 0;
+    const frame = requestAnimationFrame(() => void (empty ? setViewport({ x: 0, y: 0, zoom: 1 }) : fitView(FIT)));
+    return () => cancelAnimationFrame(frame);
+  }, [opened, fitView, setViewport]);
+}

@@ -1,0 +1,21 @@
+/** The panels beside the canvas. A new one is a file with a component, and one entry here. */
+
+import type { ComponentType } from "react";
+import type { StringKey } from "../../strings";
+import type { IconName } from "../icons";
+import { ProblemsPanel, useProblemCount } from "./ProblemsPanel";
+import { ResultPanel } from "./ResultPanel";
+
+export interface Panel {
+  readonly id: string;
+  readonly title: StringKey;
+  readonly icon: IconName;
+  readonly Content: ComponentType;
+  /** A hook that gives the number on its tab; 0 for none. */
+  readonly useCount?: () => number;
+}
+
+export const PANELS: readonly Panel[] = [
+  { id: "result", title: "panel.result", icon: "image", Content: ResultPanel },
+  { id: "problems", title: "panel.problems", icon: "alert", Content: ProblemsPanel, useCount: useProblemCount },
+];

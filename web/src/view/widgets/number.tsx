@@ -1,0 +1,111 @@
+import { useState, type KeyboardEvent } from "react";
+import { controlOf, setControl, type Control } from "../../model/commands";
+import { big, clampNumber, clampWhole, parseNumber, parseWhole, randomWhole, stepNumber, whole } from "../../model/numbers";
+import { edit } from "../../state/document";
+import { t } from "../../strings";
+import { Icon } from "../icons";
+import type { WidgetProps } from ".";
+
+interface Field {
+  readonly label: string;
+  readonly text: string;
+  /** Take what was typed; what is no number is given up. */
+  readonly commit: (text: string) => void;
+  readonly step: (count: number) => void;
+}
+
+/** A field whose text is its own while it is edited. Arrow keys step, with Shift by ten. */
+function NumberField({ label, text, commit, step }: Field) {
+  const [draft, setDraft] = useState<string | null>(null);
+  function press(event: KeyboardEvent<HTMLInputElement>): void {
+    const count = event.shiftKey ? 10 : 1;
+    if (event.key === "ArrowUp" || event.key === "ArrowDown") {
+      setDraft(null);
+      step(event.key === "ArrowUp" ? count : -count);
+      event.preventDefault();
+    } else if (event.key === "Enter") {
+      event.currentTarget.blur();
+    } else if (event.key === "Escape") {
+      setDraft(null);
+    }
+  }
+  return (
+    <input
+      className="field number nodrag"
+      inputMode="decimal"
+      autoComplete="off"
+      spellCheck={false}
+      aria-label={label}
+      value={draft ?? text}
+      onChange={(event) => setDraft(event.target.value)}
+      onBlur={() => {
+        if (draft !== null) commit(draft);
+        setDraft(null);
+      }}
+      onKeyDown={press}
+    />
+  );
+}
+
+export function IntegerWidget({ node, input, value, label, set }: WidgetProps) {
+  const current = typeof value === "bigint" ? value : whole(BigInt(Math.trunc(Number(value) || 0)));
+  const min = input.min === undefined ? undefined : whole(big(input.min));
+  const max = input.max === undefined ? undefined : whole(big(input.max));
+  const step = BigInt(Math.max(1, Math.trunc(input.step ?? 1)));
+  const field = (
+    <NumberField
+      label={label}
+      text={String(value)}
+      commit={(text) => {
+        const typed = parseWhole(text);
+        if (typed !== null) set(clampWhole(typed, min, max));
+      }}
+      step={(count) => set(clampWhole(whole(big(current) + step * BigInt(count)), min, max))}
+    />
+  );
+  if (!input.control) return field;
+  const control = controlOf(node, input.name);
+  return (
+    <>
+      {field}
+      <button
+        className="plain nodrag"
+        title={t("widget.randomize", { name: input.name })}
+        aria-label={t("widget.randomize", { name: label })}
+        onClick={() => set(randomWhole(max ?? 2n ** 64n - 1n))}
+      >
+        <Icon name="dice" />
+      </button>
+      <select
+        className="field control nodrag"
+        aria-label={t("widget.control", { name: label })}
+        title={t("widget.control", { name: input.name })}
+        value={control}
+        onChange={(event) => edit(setControl(node.id, input.name, event.target.value as Control))}
+      >
+        {(["fixed", "increment", "decrement", "randomize"] as const).map((kind) => (
+          <option key={kind} value={kind}>
+            {t(`control.${kind}`)}
+          </option>
+        ))}
+      </select>
+    </>
+  );
+}
+
+export function FloatWidget({ input, value, label, set }: WidgetProps) {
+  const current = Number(value) || 0;
+  const min = input.min === undefined ? undefined : Number(input.min);
+  const max = input.max === undefined ? undefined : Number(input.max);
+  return (
+    <NumberField
+      label={label}
+      text={String(value)}
+      commit={(text) => {
+        const typed = parseNumber(text);
+        if (typed !== null) set(clampNumber(typed, min, max));
+      }}
+      step={(count) => set(clampNumber(stepNumber(current, input.step ?? 0.1, count), min, max))}
+    />
+  );
+}
