@@ -13,6 +13,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from nodegraph.errors import NodeError, NodegraphError
 from nodegraph.registry import Registry
 from nodegraph.server import (
+    editor,
     files,
     history,
     jobs,
@@ -55,6 +56,7 @@ ROUTES: tuple[Route, ...] = (
     *system.ROUTES,
     *metrics.ROUTES,
     *websocket.ROUTES,
+    *editor.ROUTES,
 )
 
 
@@ -91,7 +93,7 @@ def create_app(config: ServerConfig, registry: Registry | None = None) -> web.Ap
     )
     for route in (*ROUTES, *openapi.routes(ROUTES)):
         # Pages have one address: what reads /api wants JSON, and a page in its place breaks it.
-        for prefix in ("",) if route.gives == "text/html" else ("", "/api"):
+        for prefix in ("",) if route.gives in ("text/html", "text/javascript") else ("", "/api"):
             resource = app.router.add_resource(prefix + _pattern(route.path))
             resource.add_route(route.method, route.handler)
             if route.method == "GET" and route.gives != "websocket":

@@ -28,7 +28,6 @@ def routes(served: Sequence[Route]) -> tuple[Route, ...]:
         Route(
             "GET", "/docs", _serving(lambda: _page([*served, *own])), "The routes, to read", gives="text/html"
         ),
-        Route("GET", "/", _serving(lambda: _page([*served, *own])), "The routes, to read", gives="text/html"),
     )
     return own
 
