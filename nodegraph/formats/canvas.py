@@ -16,7 +16,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nodegraph.formats.ui_graph import INSIDE, MAX_NESTING, OUTSIDE, Value
+from nodegraph.formats.ui_graph import MAX_NESTING, Value
+from nodegraph.formats.ui_parts import INSIDE, OUTSIDE
 from nodegraph.modes import BYPASSED, MUTED, RUN, Link, as_link, mode_of
 from nodegraph.sockets import assignable
 

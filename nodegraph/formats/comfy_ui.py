@@ -13,18 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from nodegraph.formats import widgets
 from nodegraph.formats.json_text import check, refuse
-from nodegraph.formats.ui_graph import (
-    INSIDE,
-    NOTES,
-    PRIMITIVE,
-    REROUTE,
-    Json,
-    Scope,
-    UiGraph,
-    UiNode,
-    listed,
-    promoted,
-)
+from nodegraph.formats.ui_graph import Scope, UiGraph
+from nodegraph.formats.ui_parts import INSIDE, NOTES, PRIMITIVE, REROUTE, Json, UiNode, listed, promoted
 from nodegraph.modes import BYPASSED, MUTED
 from nodegraph.node import NodeSpec
 

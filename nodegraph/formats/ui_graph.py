@@ -10,17 +10,29 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from nodegraph.errors import shown
 from nodegraph.formats.json_text import refuse, refuse_nodes
+from nodegraph.formats.ui_parts import (
+    INSIDE,
+    NOTES,
+    PRIMITIVE,
+    REROUTE,
+    Definition,
+    Json,
+    Slot,
+    UiNode,
+    definition_of,
+    is_number,
+    link_of,
+    listed,
+    node_of,
+    part,
+    promoted,
+    weight_of,
+)
 from nodegraph.limits import MAX_NAME, MAX_NODES, MAX_VALUES
 from nodegraph.modes import BYPASSED, MUTED
 from nodegraph.sockets import assignable
 
-Json = Mapping[str, Any]
-NOTES = frozenset({"Note", "MarkdownNote"})
-REROUTE, PRIMITIVE = "Reroute", "PrimitiveNode"
-INSIDE, OUTSIDE = "-10", "-20"
-"""The nodes inside a sub-graph that stand for its inputs and for its outputs."""
 MAX_NESTING = 20
 MAX_INSTANCES = 5000
 """Of sub-graphs in all: each level of nesting may multiply them."""
@@ -28,48 +40,6 @@ MAX_OPENED = 2 * MAX_VALUES
 """Of values that the sub-graphs may come to when all are opened; a text counts for each 32 of its letters."""
 MAX_SOCKETS = 100
 """How many inputs of a bypassed node are tried for one that may take an output's place."""
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """An input of a node as the file has it; `widget` where a value lies beneath the socket."""
-
-    name: str
-    type: str
-    link: str | None = None
-    widget: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class UiNode:
-    """A node of the file, its parts checked."""
-
-    id: str
-    type: str
-    mode: int
-    title: str
-    inputs: tuple[Slot, ...]
-    outputs: tuple[tuple[str, str], ...]
-    """(name, type)."""
-    values: list[Any] | dict[str, Any]
-    """What was typed into the widgets, in their order, or by name."""
-    properties: Json
-    own: Json
-    """What only our own writer adds: `properties.nodegraph`."""
-    data: Json
-    """The node's whole JSON."""
-
-
-@dataclass(frozen=True, slots=True)
-class Definition:
-    """A sub-graph as the file defines it, once for all its instances."""
-
-    id: str
-    name: str
-    inputs: tuple[tuple[str, str], ...]
-    outputs: tuple[tuple[str, str, str | None], ...]
-    """(name, type, the link inside that feeds it)."""
-    data: Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,29 +150,15 @@ class UiGraph:
 
     def _definitions(self, data: Json) -> dict[str, Definition]:
         place = f"the sub-graphs of {self._name}"
-        outer = _part(data, "definitions", dict, self._name)
+        outer = part(data, "definitions", dict, self._name)
         found: dict[str, Definition] = {}
-        for item in _part(outer, "subgraphs", list, place):
+        for item in part(outer, "subgraphs", list, place):
             if not isinstance(item, dict) or not isinstance(item.get("id"), str):
                 refuse(f"one of {place} has no id.", code="invalid_prompt")
             if item["id"] in found:
                 refuse(f"two of {place} have the id {item['id'][:80]!r}.", code="invalid_prompt")
-            found[item["id"]] = self._definition(item)
+            found[item["id"]] = definition_of(item, self._name)
         return found
-
-    def _definition(self, item: Json) -> Definition:
-        place = f"the sub-graph {item['id'][:80]!r} of {self._name}"
-        inputs = [(_text(port, "name"), _type(port)) for port in _objects(item, "inputs", place)]
-        last = {}
-        for link in _part(item, "links", list, place):
-            if isinstance(link, dict) and str(link.get("target_id")) == OUTSIDE:
-                last[link.get("target_slot")] = str(link.get("id"))
-        outputs = []
-        for index, port in enumerate(_objects(item, "outputs", place)):
-            links = _part(port, "linkIds", list, place)
-            inner = str(links[0]) if links else last.get(index)
-            outputs.append((_text(port, "name"), _type(port), inner))
-        return Definition(item["id"], _text(item, "name"), tuple(inputs), tuple(outputs), item)
 
     def _scope(self, path: str, graph: Json, around: tuple[str, ...], **more: Any) -> Scope:
         place = f"the sub-graph {around[-1][:80]!r} of {self._name}" if around else self._name
@@ -242,12 +198,12 @@ class UiGraph:
             refuse(f"{place} has no list of nodes.", code="invalid_prompt")
         nodes: dict[str, UiNode] = {}
         for item in graph["nodes"]:
-            node = _node(item, place)
+            node = node_of(item, place)
             if node.id in nodes:
                 refuse(f"two nodes of {place} have the id {node.id[:80]}.", code="invalid_prompt")
             nodes[node.id] = node
-        links = dict(_link(item, place) for item in _part(graph, "links", list, place) if item is not None)
-        self._parsed[key] = nodes, links, _weight(graph) if key else 0
+        links = dict(link_of(item, place) for item in part(graph, "links", list, place) if item is not None)
+        self._parsed[key] = nodes, links, weight_of(graph) if key else 0
         return self._parsed[key]
 
     def _check_nesting(self, definition: Definition, around: tuple[str, ...]) -> None:
@@ -274,11 +230,6 @@ class UiGraph:
         return found
 
 
-def is_number(text: str) -> bool:
-    """Whether an id is one that ComfyUI would give: a whole number that JavaScript keeps exactly."""
-    return text.isascii() and text.isdecimal() and len(text) <= 15 and str(int(text)) == text
-
-
 def past(node: UiNode, slot: int) -> str | None:
     """The link that takes the place of an output of a bypassed sub-graph."""
     if not 0 <= slot < len(node.outputs):
@@ -288,29 +239,6 @@ def past(node: UiNode, slot: int) -> str | None:
         if item.link is not None and assignable(item.type, wanted):
             return item.link
     return None
-
-
-def listed(values: list[Any] | dict[str, Any]) -> list[Any]:
-    """The values of widgets as a list."""
-    return list(values.values()) if isinstance(values, dict) else values
-
-
-def promoted(instance: UiNode) -> dict[str, Any]:
-    """The values that a sub-graph's own widgets hold, by the input that they stand for."""
-    proxies = instance.properties.get("proxyWidgets")
-    values = listed(instance.values)
-    if isinstance(proxies, list) and proxies and all(_is_pair(item) for item in proxies):
-        outer = [item for item in proxies if str(item[0]) == "-1"]
-        shown = proxies if len(values) == len(proxies) else outer
-        pairs = zip(shown, values, strict=False) if len(values) == len(shown) else ()
-        # What is shown of a node inside has its value there.
-        return {name: value for (node, name), value in pairs if str(node) == "-1" and value is not None}
-    names = [slot.name for slot in instance.inputs if slot.widget]
-    return dict(zip(names, values, strict=True)) if len(names) == len(values) else {}
-
-
-def _is_pair(item: Any) -> bool:
-    return isinstance(item, list) and len(item) == 2 and isinstance(item[1], str)
 
 
 def _outer_slot(scope: Scope, slot: int) -> Slot | None:
@@ -336,103 +264,3 @@ def _inner_link(scope: Scope, slot: int) -> str | None:
     assert scope.definition is not None
     outputs = scope.definition.outputs
     return outputs[slot][2] if 0 <= slot < len(outputs) else None
-
-
-def _node(item: Any, place: str) -> UiNode:
-    if not isinstance(item, dict):
-        refuse(f"{place}: a node is not an object.", code="invalid_prompt", found=shown(item))
-    node_id = item.get("id")
-    if type(node_id) not in (int, str):
-        refuse(f"{place}: a node has no id.", code="invalid_prompt", found=shown(node_id))
-    where = f"{place}, node {str(node_id)[:80]}"
-    if not isinstance(item.get("type"), str):
-        refuse(f"{where}: it has no type.", code="invalid_prompt", found=shown(item.get("type")))
-    inputs = []
-    for slot in _objects(item, "inputs", where):
-        link = slot.get("link")
-        inputs.append(
-            Slot(
-                _text(slot, "name"),
-                _type(slot),
-                None if link is None else str(link),
-                bool(slot.get("widget")),
-            )
-        )
-    outputs = [(_text(slot, "name"), _type(slot)) for slot in _objects(item, "outputs", where)]
-    values = item.get("widgets_values")
-    if values is not None and not isinstance(values, (list, dict)):
-        refuse(f"{where}: widgets_values is no list.", code="invalid_prompt", found=shown(values))
-    properties = _part(item, "properties", dict, where)
-    own = properties.get("nodegraph")
-    mode = item.get("mode")
-    return UiNode(
-        id=str(node_id),
-        type=item["type"],
-        mode=mode if type(mode) is int else 0,
-        title=_text(item, "title"),
-        inputs=tuple(inputs),
-        outputs=tuple(outputs),
-        values=[] if values is None else values,
-        properties=properties,
-        own=own if isinstance(own, dict) else {},
-        data=item,
-    )
-
-
-def _link(item: Any, place: str) -> tuple[str, tuple[str, int]]:
-    """(link id, (source node, source slot)) of either way to write a link."""
-    if isinstance(item, dict):
-        link = item.get("id", item.get("link_id"))
-        origin = item.get("origin_id", item.get("source_node"))
-        slot = item.get("origin_slot", item.get("source_slot"))
-    elif isinstance(item, list) and len(item) >= 3:
-        link, origin, slot = item[:3]
-    else:
-        link = origin = slot = None
-    if slot is None or isinstance(slot, str):
-        slot = int(slot) if slot and is_number(slot) else 0
-    if type(link) not in (int, str) or type(origin) not in (int, str) or type(slot) is not int:
-        refuse(f"{place}: a link does not say where it comes from.", code="invalid_prompt", found=shown(item))
-    return str(link), (str(origin), slot)
-
-
-def _part(data: Json, key: str, kind: type, place: str) -> Any:
-    """A list or object that may be left out."""
-    found = data.get(key)
-    if found is None:
-        return kind()
-    if not isinstance(found, kind):
-        words = "a list" if kind is list else "an object"
-        refuse(f"{place}: {key} is not {words}.", code="invalid_prompt", found=shown(found))
-    return found
-
-
-def _objects(data: Json, key: str, place: str) -> list[Json]:
-    found: list[Json] = _part(data, key, list, place)
-    if not all(isinstance(item, dict) for item in found):
-        refuse(f"{place}: something in {key} is not an object.", code="invalid_prompt")
-    return found
-
-
-def _weight(value: Any) -> int:
-    if isinstance(value, dict):
-        return 1 + sum(map(_weight, value.values()))
-    if isinstance(value, list):
-        return 1 + sum(map(_weight, value))
-    return 1 + (len(value) // 32 if isinstance(value, str) else 0)
-
-
-def _text(data: Json, key: str) -> str:
-    found = data.get(key)
-    return found if isinstance(found, str) else ""
-
-
-def _type(slot: Json) -> str:
-    """The type of a socket; old files give a choice by the list of its options."""
-    found = slot.get("type")
-    # Several types may stand in one text, but not thousands.
-    return (
-        found[:MAX_NAME]
-        if isinstance(found, str) and found
-        else ("COMBO" if isinstance(found, list) else "*")
-    )

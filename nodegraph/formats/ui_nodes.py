@@ -10,7 +10,7 @@ from typing import Any
 from nodegraph.formats import widgets
 from nodegraph.formats.canvas import Group
 from nodegraph.formats.comfy_ui import same
-from nodegraph.formats.ui_graph import PRIMITIVE, REROUTE
+from nodegraph.formats.ui_parts import PRIMITIVE, REROUTE
 from nodegraph.formats.wiring import Wire
 from nodegraph.modes import BYPASSED, MUTED, Link
 from nodegraph.node import NodeSpec

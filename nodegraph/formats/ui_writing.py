@@ -14,7 +14,6 @@ from nodegraph.formats.canvas import Canvas, Group
 from nodegraph.formats.comfy_ui import same
 from nodegraph.formats.document_text import write
 from nodegraph.formats.layout import arrange, steps
-from nodegraph.formats.ui_graph import INSIDE, OUTSIDE, is_number
 from nodegraph.formats.ui_nodes import (
     Drawn,
     draw,
@@ -24,6 +23,7 @@ from nodegraph.formats.ui_nodes import (
     draw_reroute,
     output_type,
 )
+from nodegraph.formats.ui_parts import INSIDE, OUTSIDE, is_number
 from nodegraph.formats.wiring import Wire, Wiring
 from nodegraph.node import NodeSpec
 from nodegraph.workflow import BODY_ONLY, Workflow

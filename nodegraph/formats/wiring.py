@@ -9,7 +9,8 @@ from typing import Any
 
 from nodegraph.formats.canvas import Canvas, Port
 from nodegraph.formats.comfy_ui import same
-from nodegraph.formats.ui_graph import INSIDE, OUTSIDE, Value
+from nodegraph.formats.ui_graph import Value
+from nodegraph.formats.ui_parts import INSIDE, OUTSIDE
 from nodegraph.formats.widgets import bare, literal
 from nodegraph.modes import Link, as_link
 
