@@ -8,12 +8,14 @@ goes along: no cookie, no token, no proxy.
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import ipaddress
 import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ MOST_URL = 2000
 """Letters of an address."""
 MOST_REDIRECTS = 5
 _CONNECT = 10.0
+_LOOKED_UP_AT_ONCE = 8
 _REDIRECTS = (301, 302, 303, 307, 308)
 
 
@@ -56,6 +59,31 @@ def checked_url(text: str) -> URL:
         # Not the address itself: what is wrong with it may be a secret in it.
         raise Refused(400, "bad_url", problem)
     return url.with_fragment(None)
+
+
+class Names(AbstractResolver):
+    """The system's names, in threads of their own: a name server that takes its time keeps nothing else waiting."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_LOOKED_UP_AT_ONCE, "names")
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """The addresses of a name. Raises OSError where it has none."""
+        look = functools.partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, look)
+        flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+        return [
+            ResolveResult(
+                hostname=host, host=str(place[0]), port=port, family=kind, proto=protocol, flags=flags
+            )
+            for kind, _, protocol, _, place in found
+        ]
+
+    async def close(self) -> None:
+        """Wait for no look-up."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 class Guarded(AbstractResolver):
@@ -169,7 +197,7 @@ class Outgoing:
                 # aiohttp's own context was made without certificates (see command.py), and reading them takes a while.
                 context = await asyncio.to_thread(ssl.create_default_context)
                 connector = aiohttp.TCPConnector(
-                    resolver=Guarded(self, self._resolver or aiohttp.ThreadedResolver()),
+                    resolver=Guarded(self, self._resolver or Names()),
                     socket_factory=self._socket,
                     ssl=context,
                     use_dns_cache=False,

@@ -73,6 +73,12 @@ async def test_the_description_has_every_route(tmp_path: Path) -> None:
                 assert route.method.lower() in document["paths"][route.path], route
         body = document["paths"]["/prompt"]["post"]["requestBody"]["content"]["application/json"]["schema"]
         assert body["required"] == ["prompt"]
+        taken = document["paths"]["/run"]["post"]["requestBody"]["content"]
+        run = taken["application/json"]["schema"]
+        assert set(run["properties"]) >= {"prompt", "webhook", "strict", "values", "sweep", "sweep_mode"}
+        assert taken["multipart/form-data"]["schema"]["properties"] == {"workflow": run}
+        saved = document["paths"]["/workflows/{name}/run"]["post"]["requestBody"]["content"]
+        assert set(saved) == {"application/json", "multipart/form-data"}
         wait = document["paths"]["/run"]["post"]["parameters"]
         assert {item["name"] for item in wait} == {"wait", "outputs"}
         async with server.session.get(server.url + "/docs") as answer:
