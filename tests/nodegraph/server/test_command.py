@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from nodegraph.errors import ValidationError
+from nodegraph.server.addresses import Internal
 from nodegraph.server.command import config_of, shown_host
 
 ROOT = Path(__file__).parents[3]
@@ -117,6 +118,13 @@ def test_what_the_words_mean(tmp_path: Path) -> None:
     assert config.token == "a-token-of-some-length" and not browser
     assert config.models_dirs == (tmp_path / "a", tmp_path / "b", tmp_path / "p.yaml") and config.workers == 3
     assert config.origins == {"http://x"} and config.data_dir == tmp_path
+    assert config.webhook_secret is None and config.internal == () and not config.allow_url_inputs
+    more = ["--allow-url-inputs", "--allow-internal", "127.0.0.1:9000", "--webhook-secret-file", str(token)]
+    config, _ = config_of(more)
+    assert config.allow_url_inputs and config.internal == (Internal.of("127.0.0.1:9000"),)
+    assert config.webhook_secret == b"a-token-of-some-length" and "a-token" not in repr(config)
+    with pytest.raises(ValidationError):
+        config_of(["--allow-internal", "localhost"])
     with pytest.raises(ValidationError):
         config_of(["--host", "::"])
     assert [shown_host(host) for host in ("0.0.0.0", "::1", "127.0.0.1")] == [

@@ -10,6 +10,7 @@ import json
 import re
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,17 @@ def verified(message: Received, secret: bytes = SECRET) -> Any:
     return message.data
 
 
+def documented() -> Callable[[str, Mapping[str, str], bytes], bool]:
+    """The function that docs/server.md shows."""
+    text = (ROOT / "docs" / "server.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (block,) = [item for item in blocks if "def verified" in item]
+    scope: dict[str, Any] = {}
+    exec(block, scope)
+    found: Callable[[str, Mapping[str, str], bytes], bool] = scope["verified"]
+    return found
+
+
 async def state(server: Served, job: str, wanted: str) -> dict[str, Any]:
     """How a job's webhook stands, once that is what is wanted."""
     async with asyncio.timeout(30):
@@ -59,6 +71,12 @@ async def test_each_end_of_a_job_is_told_with_a_signature(tmp_path: Path) -> Non
             r"20..-..-..T..:..:..\....\+00:00$", data["timestamp"]
         )
         assert {**data["data"], "node_errors": {}} == done
+        shown = documented()
+        whsec = "whsec_" + base64.b64encode(SECRET).decode()
+        assert shown(SECRET.decode(), message.headers, message.body)
+        assert shown(whsec, message.headers, message.body)
+        assert not shown(whsec, message.headers, message.body + b" ")
+        assert not shown("another secret, as long", message.headers, message.body)
         assert data["data"]["files"][0]["filename"] == "a.txt"
         failing = {"1": n("ToyFail"), "2": n("ToyShow", item=["1", 0])}
         posted = await server.post("/prompt", {"prompt": failing, "extra_data": {"webhook": hook, "a": 1}})
