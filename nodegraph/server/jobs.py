@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal, TypedDict
 
 from aiohttp import web
 
-from nodegraph.jobs import Job, JobStatus
+from nodegraph.jobs import Job, JobError, JobStatus
 from nodegraph.server.answers import Refused, dumps, raw, reply
 from nodegraph.server.prompts import files_of, plain_number, problems_of
-from nodegraph.server.routing import Route, query_of
+from nodegraph.server.routing import Route, body_of, query_of
 from nodegraph.server.state import STATE
 from nodegraph.server.webhooks import shown
 from nodegraph.sockets import Range
@@ -39,6 +39,14 @@ class JobsQuery:
     sort_order: Literal["asc", "desc"] = "desc"
 
 
+@dataclass(frozen=True, slots=True)
+class MoveBody:
+    """Where a job that waits goes: ahead of all others, or to a place by its number (lower runs first)."""
+
+    front: bool = False
+    number: float | None = None
+
+
 class Pagination(TypedDict):
     """Which part of how many."""
 
@@ -53,6 +61,13 @@ class JobsAnswer(TypedDict):
 
     jobs: list[dict[str, Any]]
     pagination: Pagination
+
+
+class Moved(TypedDict):
+    """A job's new place in the queue."""
+
+    id: str
+    priority: float
 
 
 class Cancelled(TypedDict):
@@ -116,6 +131,23 @@ async def cancel_job(request: web.Request) -> web.Response:
     return reply(found)
 
 
+async def move_job(request: web.Request) -> web.Response:
+    """Give a job that waits another place in the queue."""
+    asked = await body_of(request, MoveBody)
+    if asked.front == (asked.number is not None):
+        allowed = '{"front": true} or {"number": 1.5}'
+        raise Refused(400, "invalid_request", "a move says either front or number.", allowed=allowed)
+    try:
+        store = request.app[STATE].dispatch.store
+        job = await store.move(request.match_info["job_id"], front=asked.front, number=asked.number)
+    except JobError as error:
+        if error.code == "unknown_job":
+            raise missing(request.match_info["job_id"]) from None
+        raise
+    found: Moved = {"id": job.id, "priority": plain_number(job.number)}
+    return reply(found)
+
+
 def missing(id: str) -> Refused:
     """The answer where there is no such job."""
     return Refused(404, "unknown_job", "there is no such job.", found=repr(id[:128]))
@@ -125,8 +157,10 @@ def short(job: Job) -> dict[str, Any]:
     """A job as a list shows it."""
     outputs = json.loads(job.outputs) if job.outputs else {}
     files = list(files_of(outputs))
+    title = json.loads(job.document).get("title")
     found: dict[str, Any] = {
         "id": job.id,
+        "title": title if isinstance(title, str) else "",
         "status": NAMES[job.status],
         "priority": plain_number(job.number),
         "create_time": _ms(job.created),
@@ -157,6 +191,7 @@ def whole(job: Job) -> dict[str, Any]:
     return {
         **short(job),
         "outputs": json.loads(job.outputs) if job.outputs else {},
+        "document": document,
         "workflow": {"prompt": document.get("prompt", {}), "extra_data": json.loads(job.extra_data)},
         "targets": list(job.targets),
         "problems": problems_of(job),
@@ -183,4 +218,12 @@ ROUTES = (
     Route("GET", "/jobs", list_jobs, "A page of jobs", query=JobsQuery, answers={200: JobsAnswer}),
     Route("GET", "/jobs/{job_id}", get_job, "One job", answers={200: dict[str, Any]}),
     Route("POST", "/jobs/{job_id}/cancel", cancel_job, "Cancel a job", answers={200: Cancelled}),
+    Route(
+        "POST",
+        "/jobs/{job_id}/move",
+        move_job,
+        "Another place in the queue",
+        body=MoveBody,
+        answers={200: Moved},
+    ),
 )

@@ -90,6 +90,11 @@ async def pause(request: web.Request) -> web.Response:
     return reply({"paused": True})
 
 
+async def paused(request: web.Request) -> web.Response:
+    """Whether no further job is started."""
+    return reply({"paused": request.app[STATE].dispatch.store.paused})
+
+
 async def resume(request: web.Request) -> web.Response:
     """Start jobs again."""
     await request.app[STATE].dispatch.pause(False)
@@ -108,6 +113,7 @@ ROUTES = (
         body=QueueBody,
         answers={200: None},
     ),
+    Route("GET", "/queue/pause", paused, "Whether no further job is started", answers={200: Paused}),
     Route("POST", "/queue/pause", pause, "Start no further job", answers={200: Paused}),
     Route("POST", "/queue/resume", resume, "Start jobs again", answers={200: Paused}),
     Route("POST", "/interrupt", interrupt, "Stop what runs", body=InterruptBody, answers={200: None}),

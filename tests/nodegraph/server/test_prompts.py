@@ -230,8 +230,31 @@ async def test_the_queue_can_be_paused(tmp_path: Path) -> None:
     async with served(tmp_path) as server:
         assert await server.post("/queue/pause") == {"paused": True}
         assert server.state.dispatch.store.paused
+        assert await server.get("/queue/pause") == {"paused": True}
         assert await server.post("/queue/resume") == {"paused": False}
         assert not server.state.dispatch.store.paused
+
+
+async def test_a_job_that_waits_is_moved(tmp_path: Path) -> None:
+    async def order() -> list[str]:
+        return [item[1] for item in (await server.get("/queue"))["queue_pending"]]
+
+    async with served(tmp_path, workers=0) as server:
+        for name in ("a", "b", "c"):
+            await server.post("/prompt", {"prompt": GOOD, "prompt_id": name, "title": name.upper()})
+        await server.post("/jobs/c/move", {"front": True})
+        assert await order() == ["c", "a", "b"]
+        places = {job["id"]: job["priority"] for job in (await server.get("/jobs"))["jobs"]}
+        between = (places["a"] + places["b"]) / 2
+        assert await server.post("/jobs/c/move", {"number": between}) == {"id": "c", "priority": between}
+        assert await order() == ["a", "c", "b"]
+        for wrong in ({}, {"front": True, "number": 1}, {"number": "first"}):
+            assert (await server.post("/jobs/a/move", wrong, 400))["error"]["type"] == "invalid_request"
+        assert (await server.post("/jobs/x/move", {"front": True}, 404))["error"]["type"] == "unknown_job"
+        await server.post("/jobs/a/cancel")
+        assert (await server.post("/jobs/a/move", {"front": True}, 409))["error"]["type"] == "not_queued"
+        assert [job["title"] for job in (await server.get("/jobs"))["jobs"]] == ["C", "B", "A"]
+        assert (await server.get("/jobs/b"))["document"] == {"prompt": GOOD, "title": "B"}
 
 
 @pytest.mark.parametrize(
