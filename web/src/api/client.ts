@@ -1,7 +1,7 @@
 /** The server's routes, typed. Numbers keep every digit: bodies go through model/json. */
 
 import { parse, stringify, isObject, type Json, type JsonObject } from "../model/json";
-import { problemsOf, readProblem, type ImageFile, type Problem } from "../model/run";
+import { imagesOf, problemsOf, readProblem, type ImageFile, type Problem } from "../model/run";
 
 /** An answer that says no, or none at all (`status` 0). */
 export class ServerError extends Error {
@@ -51,6 +51,52 @@ export interface Example {
   readonly title: string;
 }
 
+/** A job as lists show it. Times are in milliseconds since the epoch. */
+export interface JobItem {
+  readonly id: string;
+  readonly title: string;
+  readonly status: string;
+  /** Its place in the queue: lower runs first. */
+  readonly priority: number;
+  readonly created: number;
+  readonly started: number | null;
+  readonly ended: number | null;
+  readonly picture: ImageFile | null;
+  readonly problem: string | null;
+}
+
+function jobItem(data: JsonObject): JobItem {
+  const time = (name: string) => (typeof data[name] === "number" ? data[name] : null);
+  const problems = Array.isArray(data["problems"]) ? (data["problems"] as readonly Json[]) : [];
+  const first = problems.find(isObject);
+  return {
+    id: String(data["id"]),
+    title: String(data["title"] ?? ""),
+    status: String(data["status"]),
+    priority: time("priority") ?? 0,
+    created: time("create_time") ?? 0,
+    started: time("execution_start_time"),
+    ended: time("execution_end_time"),
+    picture: imagesOf({ images: [data["preview_output"] ?? null] })[0] ?? null,
+    problem: first ? String(first["message"]) : null,
+  };
+}
+
+export interface PlanRow {
+  readonly node: string;
+  /** `run`, `cached`, `lazy` or `unneeded`. */
+  readonly state: string;
+  readonly reason: string;
+  /** The reason in words. */
+  readonly text: string;
+  readonly input?: string;
+}
+
+export interface Plan {
+  readonly rows: readonly PlanRow[];
+  readonly problems: readonly Problem[];
+}
+
 export interface Converted {
   readonly workflow: Json;
   readonly problems: readonly Problem[];
@@ -67,11 +113,56 @@ export const api = {
   /** Stop a job, whether it waits or runs. */
   cancel: (job: string): Promise<Json> => json(`/jobs/${encodeURIComponent(job)}/cancel`, posting({})),
 
-  /** A job that has ended, in ComfyUI's shape; null while it has not. */
-  async history(job: string): Promise<JsonObject | null> {
-    const found = await json(`/history/${encodeURIComponent(job)}`);
-    const item = isObject(found) ? found[job] : undefined;
-    return isObject(item) ? item : null;
+  /** A job with its document, outputs and problems; null where the server knows none of that id. */
+  async job(job: string): Promise<JsonObject | null> {
+    try {
+      const found = await json(`/jobs/${encodeURIComponent(job)}`);
+      return isObject(found) ? found : null;
+    } catch (error) {
+      if (error instanceof ServerError && error.status === 404) return null;
+      throw error;
+    }
+  },
+
+  /** Jobs in these states, as lists show them. */
+  async jobs(states: string, order: "asc" | "desc", limit: number): Promise<readonly JobItem[]> {
+    const found = await json(`/jobs?${new URLSearchParams({ status: states, sort_order: order, limit: String(limit) })}`);
+    const listed = isObject(found) && Array.isArray(found["jobs"]) ? (found["jobs"] as readonly Json[]) : [];
+    return listed.filter(isObject).map(jobItem);
+  },
+
+  /** Give a job that waits another place. */
+  move: (job: string, place: { front: true } | { number: number }): Promise<Json> =>
+    json(`/jobs/${encodeURIComponent(job)}/move`, posting(place)),
+
+  async paused(): Promise<boolean> {
+    const found = await json("/queue/pause");
+    return isObject(found) && found["paused"] === true;
+  },
+
+  pause: (paused: boolean): Promise<Json> => json(paused ? "/queue/pause" : "/queue/resume", posting({})),
+
+  clearQueue: (): Promise<Json> => json("/queue", posting({ clear: true })),
+
+  forget: (...jobs: readonly string[]): Promise<Json> => json("/history", posting({ delete: jobs })),
+
+  clearHistory: (): Promise<Json> => json("/history", posting({ clear: true })),
+
+  /** What a run would do now, node by node. Throws ServerError with `problems`. */
+  async plan(document: JsonObject): Promise<Plan> {
+    const found = await json("/plan", posting(document));
+    const data = isObject(found) ? found : {};
+    const rows = Array.isArray(data["nodes"]) ? (data["nodes"] as readonly Json[]) : [];
+    return {
+      problems: problemsOf(data),
+      rows: rows.filter(isObject).map((row) => ({
+        node: String(row["node"]),
+        state: String(row["state"]),
+        reason: String(row["reason"]),
+        text: String(row["text"]),
+        ...(typeof row["input"] === "string" && { input: row["input"] }),
+      })),
+    };
   },
 
   async examples(): Promise<readonly Example[]> {
@@ -108,8 +199,9 @@ export const api = {
     return isObject(found) ? [found["subfolder"], found["name"]].filter(Boolean).join("/") : "";
   },
 
-  /** The address of a picture. */
-  view(file: ImageFile): string {
-    return `/api/view?${new URLSearchParams({ filename: file.filename, subfolder: file.subfolder, type: file.type })}`;
+  /** The address of a picture; with `small`, packed for a list. */
+  view(file: ImageFile, small = false): string {
+    const { filename, subfolder, type } = file;
+    return `/api/view?${new URLSearchParams({ filename, subfolder, type, ...(small && { preview: "webp;80" }) })}`;
   },
 };

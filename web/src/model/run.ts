@@ -115,6 +115,18 @@ export function withHeld(run: Run, workflow: Workflow): Run {
   return { ...run, nodes };
 }
 
+/** Whether a problem may still be there after a change: what it speaks of is as it was. */
+export function standing(problem: Problem, before: Workflow, now: Workflow): boolean {
+  if (problem.node === undefined) return false;
+  const [old, node] = [before.nodes[problem.node], now.nodes[problem.node]];
+  if (old === node) return true;
+  if (!old || !node) return false;
+  const input = problem.input;
+  if (node.type !== old.type || node.mode !== old.mode) return false;
+  if (input === undefined) return node.values === old.values && node.links === old.links;
+  return node.values[input] === old.values[input] && node.links[input] === old.links[input];
+}
+
 function withStates(nodes: Run["nodes"], told: Json | undefined, now: number): Run["nodes"] {
   if (!isObject(told)) return nodes;
   const found = { ...nodes };

@@ -53,6 +53,29 @@ export function open(workflow: Workflow): void {
   last = null;
 }
 
+/** A document with what was done to it, put aside while another tab is in front. */
+export interface Parked {
+  readonly workflow: Workflow;
+  readonly past: readonly { workflow: Workflow }[];
+  readonly future: readonly { workflow: Workflow }[];
+}
+
+export function park(): Parked {
+  const { pastStates, futureStates } = history.getState();
+  return {
+    workflow: useDocument.getState().workflow,
+    past: pastStates.filter(whole),
+    future: futureStates.filter(whole),
+  };
+}
+
+export function unpark({ workflow, past, future }: Parked): void {
+  open(workflow);
+  history.setState({ pastStates: [...past], futureStates: [...future] });
+}
+
+const whole = (state: Partial<{ workflow: Workflow }>): state is { workflow: Workflow } => state.workflow !== undefined;
+
 export function undo(): void {
   last = null;
   history.getState().undo();

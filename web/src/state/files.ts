@@ -3,10 +3,12 @@
 import { api, ServerError } from "../api/client";
 import { needsConversion, NotAWorkflow, readWorkflow, writeWorkflow } from "../model/document";
 import { parse, stringify, type Json } from "../model/json";
+import { BrokenLink, hashOf, pack, packedIn, unpack } from "../model/link";
 import type { Problem } from "../model/run";
 import { t } from "../strings";
-import { open, useDocument } from "./document";
-import { useRun } from "./run";
+import { useDocument } from "./document";
+import { runOf } from "./run";
+import { openInTab } from "./tabs";
 import { useUi } from "./ui";
 
 export function openNew(): void {
@@ -34,25 +36,56 @@ async function readText(text: string): Promise<[Json, readonly Problem[]]> {
   return [found.workflow, found.problems];
 }
 
-async function opening(name: string, read: () => Promise<[Json, readonly Problem[]]>): Promise<void> {
+async function opening(name: string, read: () => Promise<[Json, readonly Problem[]] | null>): Promise<void> {
   try {
-    const [data, problems] = await read();
-    show(data, problems);
+    const found = await read();
+    if (found) show(...found);
   } catch (error) {
     let reason: string;
     if (error instanceof SyntaxError) reason = t("open.notJson");
-    else if (error instanceof NotAWorkflow || error instanceof ServerError) reason = error.message;
+    else if (error instanceof NotAWorkflow || error instanceof BrokenLink || error instanceof ServerError) reason = error.message;
     else throw error;
     useUi.getState().tell(t("open.failed", { name, reason }));
   }
 }
 
 function show(data: Json, problems: readonly Problem[]): void {
-  open(readWorkflow(data));
-  useUi.setState(({ opened }) => ({ opened: opened + 1 }));
-  useRun.setState({ nodes: {}, problems, previews: {}, job: null, status: "idle" });
+  openInTab(readWorkflow(data), { problems });
   if (problems.length) useUi.getState().show("problems");
 }
+
+/** The workflow of a job that ended, with what it made. */
+export const openJob = (job: string): Promise<void> =>
+  opening(t("history.job"), async () => {
+    const found = await api.job(job);
+    if (!found) throw new NotAWorkflow(t("history.gone"));
+    openInTab(readWorkflow(found["document"] ?? null), runOf(found));
+    return null;
+  });
+
+/** The workflow that the address carries, if it does; the address is then plain again. */
+export async function openLink(): Promise<void> {
+  const packed = packedIn(location.hash);
+  if (packed === null) return;
+  history.replaceState(null, "", location.pathname + location.search);
+  await opening(t("link.name"), async () => readText(await unpack(packed)));
+}
+
+/** Copy an address that carries the workflow itself; where the browser does not let that be done, show it. */
+export async function copyLink(): Promise<void> {
+  const text = stringify(writeWorkflow(useDocument.getState().workflow));
+  const link = `${location.origin}${location.pathname}${hashOf(await pack(text))}`;
+  try {
+    await navigator.clipboard.writeText(link);
+    useUi.getState().tell(t(link.length > LONG ? "link.long" : "link.copied"));
+  } catch {
+    // No clipboard without a secure origin, or it was refused.
+    useUi.setState({ link });
+  }
+}
+
+/** Letters of an address that programs to which it is sent may cut off. */
+const LONG = 8000;
 
 /** Keep the document on the server under its title. */
 export async function save(): Promise<void> {

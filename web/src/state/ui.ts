@@ -19,6 +19,11 @@ export interface Drawing extends Fitting {
   readonly socket: string;
 }
 
+export interface Offer {
+  readonly label: string;
+  run(): void;
+}
+
 interface UiState {
   readonly online: boolean;
   readonly panel: string | null;
@@ -32,8 +37,16 @@ interface UiState {
   readonly opened: number;
   readonly theme: Theme;
   readonly message: string | null;
+  /** What the message offers to do. */
+  readonly offer: Offer | null;
+  /** The form of declared parameters is shown in place of the graph. */
+  readonly app: boolean;
+  /** A link to the workflow, where it could not be copied and is shown instead. */
+  readonly link: string | null;
+  /** Run whenever something changes. */
+  readonly auto: boolean;
   show(panel: string | null): void;
-  tell(message: string | null): void;
+  tell(message: string | null, offer?: Offer): void;
   setTheme(theme: Theme): void;
 }
 
@@ -50,8 +63,12 @@ export const useUi = create<UiState>()((set) => ({
   opened: 0,
   theme: storedTheme(),
   message: null,
+  offer: null,
+  app: false,
+  link: null,
+  auto: false,
   show: (panel) => set({ panel }),
-  tell: (message) => set({ message }),
+  tell: (message, offer) => set({ message, offer: offer ?? null }),
   setTheme(theme) {
     localStorage.setItem(THEME, theme);
     set({ theme });

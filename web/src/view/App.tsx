@@ -3,8 +3,9 @@ import { useEffect, useState } from "react";
 import { api, ServerError } from "../api/client";
 import { readTypes } from "../model/types";
 import { setTypes } from "../state/document";
-import { openExample } from "../state/files";
+import { openExample, openLink } from "../state/files";
 import { follow } from "../state/run";
+import { restore } from "../state/tabs";
 import { useUi } from "../state/ui";
 import { t } from "../strings";
 import { Canvas } from "./canvas/Canvas";
@@ -12,6 +13,8 @@ import { Help } from "./Help";
 import { Panels } from "./panels/Panels";
 import { SearchBox } from "./SearchBox";
 import { useShortcuts } from "./shortcuts";
+import { LinkDialog } from "./LinkDialog";
+import { TabStrip } from "./TabStrip";
 import { TopBar } from "./TopBar";
 import { Viewer } from "./Viewer";
 
@@ -23,12 +26,17 @@ export function App() {
   useTheme();
   useEffect(() => {
     let over = false;
+    let leave = () => {};
     async function begin(): Promise<void> {
       for (;;) {
         try {
           setTypes(readTypes(await api.objectInfo()));
-          await openExample(FIRST_EXAMPLE);
-          if (!over) setState("ready");
+          if (over) return;
+          const { session, restored } = await restore();
+          leave = follow(session);
+          if (!restored) await openExample(FIRST_EXAMPLE);
+          await openLink();
+          setState("ready");
           return;
         } catch (error) {
           if (!(error instanceof ServerError)) throw error;
@@ -39,8 +47,10 @@ export function App() {
       }
     }
     void begin();
-    const leave = follow();
+    const open = () => void openLink();
+    addEventListener("hashchange", open);
     return () => {
+      removeEventListener("hashchange", open);
       over = true;
       leave();
     };
@@ -64,6 +74,7 @@ function Editor() {
   return (
     <div className="editor">
       <TopBar />
+      <TabStrip />
       {!online && (
         <div className="banner" role="status">
           {t("app.offline")}
@@ -76,6 +87,7 @@ function Editor() {
       <SearchBox />
       <Viewer />
       <Help />
+      <LinkDialog />
       <Toast />
     </div>
   );
@@ -83,16 +95,28 @@ function Editor() {
 
 function Toast() {
   const message = useUi((ui) => ui.message);
+  const offer = useUi((ui) => ui.offer);
   useEffect(() => {
     if (message === null) return;
     const timer = setTimeout(() => useUi.getState().tell(null), 6000);
     return () => clearTimeout(timer);
-  }, [message]);
+  }, [message, offer]);
   return (
     <div className="toasts" role="status" aria-live="polite">
       {message !== null && (
         <div className="toast">
           {message}
+          {offer && (
+            <button
+              className="offer"
+              onClick={() => {
+                useUi.getState().tell(null);
+                offer.run();
+              }}
+            >
+              {offer.label}
+            </button>
+          )}
           <button className="plain" onClick={() => useUi.getState().tell(null)} aria-label={t("toast.close")}>
             ×
           </button>

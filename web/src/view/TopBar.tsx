@@ -3,8 +3,9 @@ import { useStore } from "zustand";
 import { api, ServerError, type Example } from "../api/client";
 import { setTitle } from "../model/commands";
 import { isActive } from "../model/run";
+import { setAuto } from "../state/auto";
 import { edit, redo, undo, useDocument } from "../state/document";
-import { download, openExample, openFile, openNew, openSaved, save } from "../state/files";
+import { copyLink, download, openExample, openFile, openNew, openSaved, save } from "../state/files";
 import { cancel, start, useRun } from "../state/run";
 import { useUi, type Theme } from "../state/ui";
 import { t } from "../strings";
@@ -38,16 +39,21 @@ export function TopBar() {
 
 function RunButton() {
   const active = useRun(isActive);
-  if (active)
-    return (
-      <button className="button" onClick={() => void cancel()}>
-        <Icon name="stop" /> {t("bar.cancel")}
-      </button>
-    );
+  const auto = useUi((ui) => ui.auto);
   return (
-    <button className="button primary" onClick={() => void start()}>
-      <Icon name="play" /> {t("bar.run")}
-    </button>
+    <>
+      <button className="plain" aria-pressed={auto} onClick={() => setAuto(!auto)} title={t("bar.auto")} aria-label={t("bar.auto")}>
+        <Icon name="repeat" />
+      </button>
+      {active && (
+        <button className="button" onClick={() => void cancel()}>
+          <Icon name="stop" /> {t("bar.cancel")}
+        </button>
+      )}
+      <button className="button primary" onClick={() => void start()}>
+        <Icon name="play" /> {t("bar.run")}
+      </button>
+    </>
   );
 }
 
@@ -68,9 +74,10 @@ function Status() {
     return run.status === "cancelled" ? t("run.cancelled") : "";
   });
   const status = useRun((run) => run.status);
+  const more = useRun((run) => run.waiting.length);
   return (
     <span className="status" role="status" data-status={status}>
-      {text}
+      {more ? `${text} · ${t("run.more", { count: more })}` : text}
     </span>
   );
 }
@@ -153,6 +160,7 @@ function FileMenu() {
         <button onClick={act(() => void download("document"))}>{t("bar.download")}</button>
         <button onClick={act(() => void download("ui"))}>{t("bar.downloadUi")}</button>
         <button onClick={act(() => void download("api"))}>{t("bar.downloadApi")}</button>
+        <button onClick={act(() => void copyLink())}>{t("bar.link")}</button>
         <hr />
         <h2>{t("bar.examples")}</h2>
         {examples.map((example) => (

@@ -7,6 +7,7 @@ import { BYPASSED, MUTED, RUN, type Mode } from "../model/workflow";
 import { edit, redo, undo, useDocument } from "../state/document";
 import { save } from "../state/files";
 import { cancel, start } from "../state/run";
+import { cycleTab, newTab } from "../state/tabs";
 import { useUi } from "../state/ui";
 import type { StringKey } from "../strings";
 import { selectAll, selection } from "./canvas/flow";
@@ -32,6 +33,12 @@ export const SHORTCUTS: readonly Shortcut[] = [
   { keys: ["f"], label: "shortcuts.fit", run: (flow) => void flow.fitView({ duration: 200, maxZoom: 1 }) },
   { keys: ["m"], label: "shortcuts.mute", run: () => toggleMode(MUTED) },
   { keys: ["b"], label: "shortcuts.bypass", run: () => toggleMode(BYPASSED) },
+  { keys: ["t"], label: "shortcuts.newTab", run: newTab },
+  { keys: ["]"], label: "shortcuts.nextTab", run: () => cycleTab(1) },
+  { keys: ["["], label: "shortcuts.previousTab", run: () => cycleTab(-1) },
+  { keys: ["q"], label: "shortcuts.queue", run: () => togglePanel("queue") },
+  { keys: ["h"], label: "shortcuts.history", run: () => togglePanel("history") },
+  { keys: ["p"], label: "shortcuts.plan", run: () => togglePanel("plan") },
   { keys: ["?"], label: "shortcuts.help", run: () => useUi.setState({ help: true }) },
 ];
 
@@ -39,6 +46,11 @@ function removeSelected(): void {
   const { nodes, edges } = selection();
   if (nodes.length || edges.length)
     edit(all(...edges.map((edge) => disconnect(edge.target, edge.data.input)), removeNodes(nodes)));
+}
+
+function togglePanel(id: string): void {
+  const { panel, show } = useUi.getState();
+  show(panel === id ? null : id);
 }
 
 function toggleMode(mode: Mode): void {

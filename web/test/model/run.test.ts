@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
 import { connect, addNode, all } from "../../src/model/commands";
 import type { JsonObject } from "../../src/model/json";
-import { IDLE, problemsOf, received, withHeld, type Run } from "../../src/model/run";
-import { EMPTY } from "../../src/model/workflow";
+import { IDLE, problemsOf, received, standing, withHeld, type Run } from "../../src/model/run";
+import { EMPTY, type GraphNode, type Workflow } from "../../src/model/workflow";
 import { TYPES } from "../types";
 
 const begun: Run = { ...IDLE, job: "j", status: "queued" };
@@ -71,4 +71,20 @@ test("refusals give their problems: nodegraph's records first, else ComfyUI's", 
   expect(problemsOf({ error, node_errors: comfy, problems: [{ code: "x", message: "own", node: "3" }] })).toMatchObject([{ message: "own" }]);
   expect(problemsOf({ error, node_errors: {} })).toMatchObject([{ code: error.type, message: error.message }]);
   expect(problemsOf({ prompt_id: "j", number: 1, node_errors: {} })).toEqual([]);
+});
+
+test("a problem stands as long as what it speaks of is as it was", () => {
+  const node: GraphNode = { id: "1", type: "T", pos: [0, 0], mode: 0, collapsed: false, values: { a: 1, b: 2 }, links: {}, meta: {} };
+  const flow = (changed: Partial<GraphNode>): Workflow => ({ ...EMPTY, nodes: { "1": { ...node, ...changed } } });
+  const before: Workflow = { ...EMPTY, nodes: { "1": node } };
+  const problem = { code: "c", message: "m", severity: "error", node: "1", input: "a" } as const;
+  expect(standing(problem, before, before)).toBe(true);
+  expect(standing(problem, before, flow({ pos: [5, 5], values: { a: 1, b: 3 } }))).toBe(true);
+  expect(standing(problem, before, flow({ values: { a: 5, b: 2 } }))).toBe(false);
+  expect(standing(problem, before, flow({ links: { a: { source: "2", output: 0 } } }))).toBe(false);
+  expect(standing(problem, before, flow({ mode: 2 }))).toBe(false);
+  expect(standing(problem, before, EMPTY)).toBe(false);
+  const { input, ...whole } = problem;
+  expect(standing(whole, before, flow({ pos: [5, 5] }))).toBe(true);
+  expect(standing(whole, before, flow({ values: { a: 1, b: 3 } }))).toBe(false);
 });

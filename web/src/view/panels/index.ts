@@ -3,7 +3,10 @@
 import type { ComponentType } from "react";
 import type { StringKey } from "../../strings";
 import type { IconName } from "../icons";
+import { HistoryPanel } from "./HistoryPanel";
+import { PlanPanel } from "./PlanPanel";
 import { ProblemsPanel, useProblemCount } from "./ProblemsPanel";
+import { QueuePanel, useQueueCount } from "./QueuePanel";
 import { ResultPanel } from "./ResultPanel";
 
 export interface Panel {
@@ -17,5 +20,8 @@ export interface Panel {
 
 export const PANELS: readonly Panel[] = [
   { id: "result", title: "panel.result", icon: "image", Content: ResultPanel },
+  { id: "queue", title: "panel.queue", icon: "queue", Content: QueuePanel, useCount: useQueueCount },
+  { id: "history", title: "panel.history", icon: "clock", Content: HistoryPanel },
+  { id: "plan", title: "panel.plan", icon: "list", Content: PlanPanel },
   { id: "problems", title: "panel.problems", icon: "alert", Content: ProblemsPanel, useCount: useProblemCount },
 ];
