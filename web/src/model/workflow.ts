@@ -43,14 +43,21 @@ export interface Workflow {
 
 export const EMPTY: Workflow = { title: "", nodes: {}, parameters: {}, extra: {} };
 
-/** An id that no node has: one more than the largest number. */
+/** An id that no node and nothing on the canvas has: one more than the largest number. */
 export function freeId(workflow: Workflow): string {
   let largest = 0;
-  for (const id of Object.keys(workflow.nodes)) {
+  for (const id of [...Object.keys(workflow.nodes), ...canvasIds(workflow.extra["canvas"])]) {
     const number = Number(id);
     if (Number.isSafeInteger(number) && number > largest) largest = number;
   }
   return String(largest + 1);
+}
+
+function canvasIds(canvas: Json | undefined): string[] {
+  if (typeof canvas !== "object" || canvas === null || Array.isArray(canvas)) return [];
+  return Object.values(canvas as JsonObject)
+    .filter(Array.isArray)
+    .flatMap((list: readonly Json[]) => list.map((item) => String((item as JsonObject | null)?.["id"])));
 }
 
 /** The document with one node replaced; the same document where there is none or nothing changed. */

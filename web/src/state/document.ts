@@ -24,6 +24,8 @@ export const useDocument = create<DocumentState>()(
 );
 
 const history = useDocument.temporal;
+/** Whether a pointer is at work whose edits are one step, however long it takes. */
+let held = false;
 let last: { merge: string; at: number } | null = null;
 
 /**
@@ -35,7 +37,7 @@ export function edit(command: Command, options: { merge?: string; untracked?: bo
   const next = command(workflow, types);
   if (next === workflow) return;
   const now = Date.now();
-  const merged = options.merge !== undefined && last?.merge === options.merge && now - last.at < MERGE;
+  const merged = options.merge !== undefined && last?.merge === options.merge && (held || now - last.at < MERGE);
   last = options.merge !== undefined ? { merge: options.merge, at: now } : null;
   if (merged || options.untracked) {
     history.getState().pause();
@@ -44,6 +46,12 @@ export function edit(command: Command, options: { merge?: string; untracked?: bo
   } else {
     useDocument.setState({ workflow: next });
   }
+}
+
+/** Begin or end a gesture: what it edits of one kind is one step of undo. */
+export function gesture(on: boolean): void {
+  held = on;
+  last = null;
 }
 
 /** Show another document; the history begins anew. */

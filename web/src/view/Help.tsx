@@ -1,10 +1,8 @@
 import { useUi } from "../state/ui";
 import { t } from "../strings";
 import { Dialog } from "./Dialog";
+import { keyNames } from "./keys";
 import { SHORTCUTS } from "./shortcuts";
-
-const MAC = /Mac|iP(hone|ad)/.test(navigator.platform);
-const NAMES: Record<string, string> = { mod: MAC ? "⌘" : "Ctrl", alt: MAC ? "⌥" : "Alt", shift: "Shift", enter: "Enter" };
 
 /** The list of shortcuts. */
 export function Help() {
@@ -20,8 +18,8 @@ export function Help() {
             <dd>
               {shortcut.keys.map((keys) => (
                 <span key={keys}>
-                  {keys.split("+").map((key) => (
-                    <kbd key={key}>{NAMES[key] ?? key.charAt(0).toUpperCase() + key.slice(1)}</kbd>
+                  {keyNames(keys).map((key) => (
+                    <kbd key={key}>{key}</kbd>
                   ))}
                 </span>
               ))}

@@ -34,6 +34,14 @@ const PATHS = {
   left: "M10 3.5 5.5 8l4.5 4.5",
   right: "M6 3.5 10.5 8 6 12.5",
   edit: "M3 13l.6-2.8L10.5 3.3a1.2 1.2 0 0 1 1.7 0l.5.5a1.2 1.2 0 0 1 0 1.7L5.8 12.4z",
+  "align-left": "M3 2v12M6 4h7v2.5H6zM6 9.5h4V12H6z",
+  "align-centre": "M8 2v12M3.5 4h9v2.5h-9zM5.5 9.5h5V12h-5z",
+  "align-right": "M13 2v12M3 4h7v2.5H3zM6 9.5h4V12H6z",
+  "align-top": "M2 3h12M4 6h2.5v7H4zM9.5 6H12v4H9.5z",
+  "align-middle": "M2 8h12M4 3.5h2.5v9H4zM9.5 5.5H12v5H9.5z",
+  "align-bottom": "M2 13h12M4 3h2.5v7H4zM9.5 6H12v4H9.5z",
+  "distribute-across": "M2.5 2v12M13.5 2v12M6.5 5h3v6h-3z",
+  "distribute-down": "M2 2.5h12M2 13.5h12M5 6.5h6v3H5z",
 } as const;
 
 export type IconName = keyof typeof PATHS;

@@ -2,15 +2,15 @@
 
 import { useReactFlow, type ReactFlowInstance } from "@xyflow/react";
 import { useEffect } from "react";
-import { all, disconnect, removeNodes, setMode } from "../model/commands";
-import { BYPASSED, MUTED, RUN, type Mode } from "../model/workflow";
-import { edit, redo, undo, useDocument } from "../state/document";
+import { BYPASSED, MUTED } from "../model/workflow";
+import { redo, undo } from "../state/document";
 import { save } from "../state/files";
 import { cancel, start } from "../state/run";
 import { cycleTab, newTab } from "../state/tabs";
 import { useUi } from "../state/ui";
 import type { StringKey } from "../strings";
-import { selectAll, selection } from "./canvas/flow";
+import * as actions from "./canvas/actions";
+import { selectAll } from "./canvas/flow";
 
 export interface Shortcut {
   /** `mod` is Ctrl, and Command on a Mac. Several are alternatives. */
@@ -18,7 +18,8 @@ export interface Shortcut {
   readonly label: StringKey;
   /** It works while a field has the focus, too. */
   readonly everywhere?: boolean;
-  run(flow: ReactFlowInstance): void;
+  /** Without it the browser's own event does the work. */
+  run?(flow: ReactFlowInstance): void;
 }
 
 export const SHORTCUTS: readonly Shortcut[] = [
@@ -27,12 +28,22 @@ export const SHORTCUTS: readonly Shortcut[] = [
   { keys: ["mod+z"], label: "shortcuts.undo", run: undo },
   { keys: ["mod+shift+z", "mod+y"], label: "shortcuts.redo", run: redo },
   { keys: ["mod+s"], label: "shortcuts.save", everywhere: true, run: () => void save() },
-  { keys: ["delete", "backspace"], label: "shortcuts.delete", run: removeSelected },
+  { keys: ["delete", "backspace"], label: "shortcuts.delete", run: actions.removeSelected },
   { keys: ["mod+a"], label: "shortcuts.selectAll", run: selectAll },
   { keys: ["a"], label: "shortcuts.add", run: openSearch },
-  { keys: ["f"], label: "shortcuts.fit", run: (flow) => void flow.fitView({ duration: 200, maxZoom: 1 }) },
-  { keys: ["m"], label: "shortcuts.mute", run: () => toggleMode(MUTED) },
-  { keys: ["b"], label: "shortcuts.bypass", run: () => toggleMode(BYPASSED) },
+  { keys: ["mod+c"], label: "shortcuts.copy" },
+  { keys: ["mod+x"], label: "shortcuts.cut" },
+  { keys: ["mod+v"], label: "shortcuts.paste" },
+  { keys: ["mod+d"], label: "shortcuts.duplicate", run: actions.duplicate },
+  { keys: ["f2"], label: "shortcuts.rename", run: actions.rename },
+  { keys: ["f"], label: "shortcuts.fit", run: actions.fit },
+  { keys: ["."], label: "shortcuts.fitSelected", run: actions.fitSelected },
+  { keys: ["l"], label: "shortcuts.arrange", run: (flow) => void actions.arrange(flow) },
+  { keys: ["g"], label: "shortcuts.group", run: (flow) => actions.group(flow) },
+  { keys: ["n"], label: "shortcuts.note", run: (flow) => actions.addNoteAt(flow) },
+  { keys: ["m"], label: "shortcuts.mute", run: () => actions.toggleMode(MUTED) },
+  { keys: ["b"], label: "shortcuts.bypass", run: () => actions.toggleMode(BYPASSED) },
+  { keys: ["c"], label: "shortcuts.collapse", run: actions.toggleCollapsed },
   { keys: ["t"], label: "shortcuts.newTab", run: newTab },
   { keys: ["]"], label: "shortcuts.nextTab", run: () => cycleTab(1) },
   { keys: ["["], label: "shortcuts.previousTab", run: () => cycleTab(-1) },
@@ -42,22 +53,9 @@ export const SHORTCUTS: readonly Shortcut[] = [
   { keys: ["?"], label: "shortcuts.help", run: () => useUi.setState({ help: true }) },
 ];
 
-function removeSelected(): void {
-  const { nodes, edges } = selection();
-  if (nodes.length || edges.length)
-    edit(all(...edges.map((edge) => disconnect(edge.target, edge.data.input)), removeNodes(nodes)));
-}
-
 function togglePanel(id: string): void {
   const { panel, show } = useUi.getState();
   show(panel === id ? null : id);
-}
-
-function toggleMode(mode: Mode): void {
-  const { nodes } = selection();
-  const { workflow } = useDocument.getState();
-  const on = nodes.some((id) => workflow.nodes[id]?.mode !== mode);
-  edit(setMode(nodes, on ? mode : RUN));
 }
 
 function openSearch(): void {
@@ -83,7 +81,7 @@ export function useShortcuts(): void {
       if (event.defaultPrevented || event.isComposing) return;
       const keys = keysOf(event);
       const found = SHORTCUTS.find((shortcut) => shortcut.keys.includes(keys));
-      if (!found || (isField(event.target) && !found.everywhere)) return;
+      if (!found?.run || (isField(event.target) && !found.everywhere)) return;
       event.preventDefault();
       found.run(flow);
     }

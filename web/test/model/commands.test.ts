@@ -3,24 +3,41 @@ import { expect, test } from "vitest";
 import { temporal } from "zundo";
 import { createStore } from "zustand/vanilla";
 import {
+  addGroup,
   addNode,
+  addNote,
+  addReroute,
   advanceSeeds,
+  align,
   all,
+  changeItem,
   collapseNodes,
   connect,
+  cutWire,
   disconnect,
+  distribute,
+  fragmentOf,
+  moveItems,
   moveNodes,
+  paste,
+  removeItems,
   removeNodes,
+  resizeItem,
   resizeNode,
   setControl,
   setMode,
+  setPrimitive,
   setTitle,
   setValue,
   titleNode,
+  wireUp,
   type Command,
 } from "../../src/model/commands";
 import { readWorkflow, writeWorkflow } from "../../src/model/document";
 import { parse, stringify } from "../../src/model/json";
+import { itemsOf } from "../../src/model/items";
+import { arranged } from "../../src/model/layout";
+import { viaOf } from "../../src/model/wires";
 import { EMPTY, type Mode, type Workflow } from "../../src/model/workflow";
 import { TYPES } from "../types";
 
@@ -65,9 +82,75 @@ test("seeds move on as their control says", () => {
   expect(seed("randomize", largest)).not.toBe(largest);
 });
 
+test("a copy keeps the links among its nodes, and those from others where it is of the same document", () => {
+  const copy = (outer: boolean) => paste(fragmentOf(built, ["2", "3"]), [10, 20], outer)(built, TYPES);
+  expect(copy(false).nodes["4"]?.links).toEqual({});
+  expect(copy(false).nodes["5"]?.links).toEqual({ positive: { source: "4", output: 0 } });
+  expect(copy(true).nodes["5"]?.links).toEqual({ model: { source: "1", output: 0 }, positive: { source: "4", output: 0 } });
+  expect(copy(true).nodes["5"]?.pos).toEqual([610, 20]);
+  expect(copy(true).nodes["3"]).toBe(built.nodes["3"]);
+});
+
+test("a copy is the same after it went through the clipboard's text", () => {
+  const noted = all(addNote([5, 5], "hello"), addGroup({ pos: [0, 0], size: [900, 300] }, "all"), setValue("3", "seed", 2n ** 64n - 1n))(built, TYPES);
+  const fragment = fragmentOf(noted, ["3", ...itemsOf(noted).map((item) => item.key)]);
+  const read = readWorkflow(parse(stringify(writeWorkflow(fragment))));
+  const [one, other] = [paste(fragment, [0, 0])(noted, TYPES), paste(read, [0, 0])(noted, TYPES)];
+  expect(other.nodes["4"]?.values["seed"]).toBe(2n ** 64n - 1n);
+  expect(itemsOf(other).map((item) => item.data["text"] ?? item.data["title"])).toEqual(["all", "all", "hello", "hello"]);
+  expect({ ...other.nodes["4"], links: {} }).toEqual({ ...one.nodes["4"], links: {} });
+});
+
+test("a reroute carries a link, changes what is behind it, and is taken out without a trace in the nodes", () => {
+  const routed = all(addReroute("3", "model", [5, 5]), addNode("Loader", [0, 0], "9"))(built, TYPES);
+  expect(viaOf(routed, "3", "model")).toEqual({ source: "4", output: 0 });
+  expect(routed.nodes).toEqual({ ...built.nodes, "9": routed.nodes["9"] });
+  const moved = wireUp({ source: "9", output: 0 }, "4", "*")(routed, TYPES);
+  expect(moved.nodes["3"]?.links["model"]).toEqual({ source: "9", output: 0 });
+  // A CLIP fits none of what is behind it.
+  expect(wireUp({ source: "9", output: 1 }, "4", "*")(routed, TYPES)).toBe(routed);
+  const gone = removeItems(["4"])(moved, TYPES);
+  expect(gone.nodes).toEqual(moved.nodes);
+  expect(viaOf(gone, "3", "model")).toBeNull();
+  expect(cutWire("4", "*")(moved, TYPES).nodes["3"]?.links).not.toHaveProperty("model");
+});
+
+test("a primitive sets every input that comes from it", () => {
+  const primitive = { id: "p", value: 20, pos: [0, 0] };
+  const start: Workflow = { ...built, extra: { canvas: { primitives: [primitive], via: {} } } };
+  const fed = all(addNode("Sample", [0, 0], "9"), wireUp({ source: "p", output: 0 }, "3", "steps"), wireUp({ source: "p", output: 0 }, "9", "steps"))(start, TYPES);
+  const set = setPrimitive("p", 33)(fed, TYPES);
+  expect([set.nodes["3"]?.values["steps"], set.nodes["9"]?.values["steps"]]).toEqual([33, 33]);
+  expect(wireUp({ source: "p", output: 0 }, "3", "model")(start, TYPES)).toBe(start);
+});
+
+test("boxes are aligned and distributed", () => {
+  const boxes = new Map([
+    ["1", { pos: [0, 0], size: [100, 50] }],
+    ["2", { pos: [300, 10], size: [200, 50] }],
+    ["3", { pos: [600, 0], size: [100, 90] }],
+  ] as const);
+  const places = (command: Command) => Object.values(command(built, TYPES).nodes).map((node) => node.pos);
+  expect(places(align(boxes, "right"))).toEqual([[600, 0], [500, 10], [600, 0]]);
+  expect(places(align(boxes, "bottom"))).toEqual([[0, 40], [300, 40], [600, 0]]);
+  expect(places(align(boxes, "middle"))).toEqual([[0, 20], [300, 20], [600, 0]]);
+  expect(places(distribute(boxes, "across"))).toEqual([[0, 0], [250, 10], [600, 0]]);
+});
+
+test("auto layout puts no two nodes on each other, and what feeds to the left", async () => {
+  const boxes = new Map(Object.keys(built.nodes).map((id) => [id, { pos: [7, 9], size: [260, 200] } as const]));
+  const places = await arranged(built, boxes);
+  expect(Math.min(...[...places.values()].map(([x]) => x))).toBe(7);
+  expect(Math.min(...[...places.values()].map(([, y]) => y))).toBe(9);
+  const left = (id: string) => places.get(id)?.[0] as number;
+  expect(left("1") + 260).toBeLessThan(left("2"));
+  expect(left("2") + 260).toBeLessThan(left("3"));
+});
+
 const id = fc.integer({ min: 1, max: 6 }).map(String);
 const input = fc.constantFrom("clip", "model", "positive", "latent", "amount", "steps", "seed", "text");
 const point = fc.tuple(fc.integer({ min: -500, max: 500 }), fc.integer({ min: -500, max: 500 }));
+const key = fc.tuple(fc.constantFrom("notes", "groups"), fc.integer({ min: 1, max: 3 })).map(([part, index]) => `§${part} n${index}`);
 export const command: fc.Arbitrary<Command> = fc.oneof(
   fc.tuple(fc.constantFrom(...TYPES.keys()), point).map(([type, pos]) => addNode(type, pos)),
   fc.tuple(id, fc.integer({ min: 0, max: 1 }), id, input).map(([source, output, target, name]) =>
@@ -84,6 +167,18 @@ export const command: fc.Arbitrary<Command> = fc.oneof(
     ([node, name, value]) => setValue(node, name, value),
   ),
   fc.string().map(setTitle),
+  fc.tuple(point, fc.string()).map(([pos, text]) => addNote(pos, text)),
+  fc.tuple(point, fc.string()).map(([pos, title]) => addGroup({ pos, size: [100, 100] }, title)),
+  fc.tuple(id, input, point).map(([target, name, pos]) => addReroute(target, name, pos)),
+  fc.tuple(id, id, fc.constantFrom("*", "clip", "model", "latent")).map(([source, target, name]) => wireUp({ source, output: 0 }, target, name)),
+  fc.tuple(id, input).map(([target, name]) => cutWire(target, name)),
+  fc.tuple(key, fc.string()).map(([item, text]) => changeItem(item, { text })),
+  fc.tuple(key, point).map(([item, pos]) => resizeItem(item, { pos, size: [50, 60] })),
+  fc.array(fc.oneof(id, key), { maxLength: 3 }).map(removeItems),
+  fc.array(fc.tuple(fc.oneof(id, key), point), { maxLength: 3 }).map((places) => moveItems(new Map(places))),
+  fc.tuple(fc.array(fc.oneof(id, key), { maxLength: 3 }), point, fc.boolean()).map(
+    ([ids, by, outer]): Command => (workflow, types) => paste(fragmentOf(workflow, ids), by, outer)(workflow, types),
+  ),
   fc.constant(setControl("3", "seed", "increment")),
   fc.constant(advanceSeeds()),
 );

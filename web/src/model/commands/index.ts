@@ -4,3 +4,7 @@ export * from "./command";
 export * from "./nodes";
 export * from "./links";
 export * from "./values";
+export * from "./clipboard";
+export * from "./items";
+export * from "./wires";
+export * from "./arrange";

@@ -5,6 +5,7 @@ import {
   Controls,
   MiniMap,
   ReactFlow,
+  SelectionMode,
   useReactFlow,
   useStore,
   type Connection,
@@ -12,18 +13,25 @@ import {
   type OnConnectStartParams,
 } from "@xyflow/react";
 import { useEffect, useState, type DragEvent, type MouseEvent } from "react";
-import { all, connect, disconnect } from "../../model/commands";
+import { addReroute, all, cutWire, wireUp } from "../../model/commands";
 import type { Link } from "../../model/workflow";
-import { connectable, inputOf, outputType } from "../../model/validation";
+import { connectable, inputOf } from "../../model/validation";
+import { wireType } from "../../model/wires";
 import { edit, useDocument } from "../../state/document";
-import { openFile } from "../../state/files";
+import { useMenu } from "../../state/menu";
 import { useUi } from "../../state/ui";
 import { t } from "../../strings";
 import { colourOf } from "../colours";
+import { dropFile, notePointer } from "./actions";
+import { useClipboard } from "./clipboard";
+import { ContextMenu } from "./ContextMenu";
 import { changeEdges, changeNodes, handleName, selectOnly, useFlow, type FlowEdge, type FlowNode } from "./flow";
 import { GraphNodeView } from "./GraphNodeView";
+import { GroupView } from "./GroupView";
+import { NoteView } from "./NoteView";
+import { PrimitiveView, RerouteView } from "./WireViews";
 
-const NODE_TYPES = { graph: GraphNodeView };
+const NODE_TYPES = { graph: GraphNodeView, groups: GroupView, notes: NoteView, reroutes: RerouteView, primitives: PrimitiveView };
 const FIT = { padding: 0.12, maxZoom: 1 };
 /** Below this zoom a widget's text cannot be read, and is not drawn. */
 const FAR = 0.4;
@@ -40,12 +48,14 @@ export function Canvas() {
   const [fitFirst] = useState(nodes.length > 0);
   useFocus();
   useFitOnOpen();
+  useClipboard();
 
   function drop(event: DragEvent): void {
     event.preventDefault();
     setDropping(false);
     const file = event.dataTransfer.files[0];
-    if (file) void openFile(file);
+    const node = event.target instanceof Element ? event.target.closest(".react-flow__node")?.getAttribute("data-id") : null;
+    if (file) void dropFile(flow, file, { x: event.clientX, y: event.clientY }, node ?? undefined);
   }
 
   function drag(event: DragEvent): void {
@@ -59,6 +69,18 @@ export function Canvas() {
     if (onPane) useUi.setState({ search: { at: { x: event.clientX, y: event.clientY } } });
   }
 
+  function openMenu(event: MouseEvent | globalThis.MouseEvent, more: { node?: FlowNode; edge?: FlowEdge } = {}): void {
+    if (event.target instanceof Element && event.target.closest("input, textarea")) return;
+    event.preventDefault();
+    const { node, edge } = more;
+    if (node && !node.selected) selectOnly(node.id);
+    if (!node) selectOnly();
+    // The menu key comes without a place: under the node that has the focus, then.
+    const box = event.clientX || event.clientY ? null : (event.target as Element).getBoundingClientRect();
+    const at = box ? { x: box.left + 24, y: box.top + 24 } : { x: event.clientX, y: event.clientY };
+    useMenu.setState({ menu: { at, ...(edge && { link: { target: edge.target, input: edge.data.input } }) } });
+  }
+
   return (
     <main
       className="canvas"
@@ -68,6 +90,8 @@ export function Canvas() {
       onDragOver={drag}
       onDragLeave={() => setDropping(false)}
       onDrop={drop}
+      onPointerMove={(event) => notePointer({ x: event.clientX, y: event.clientY })}
+      onPointerLeave={() => notePointer(null)}
     >
       <ReactFlow<FlowNode, FlowEdge>
         nodes={nodes}
@@ -76,10 +100,19 @@ export function Canvas() {
         onNodesChange={changeNodes}
         onEdgesChange={changeEdges}
         onConnect={(connection) => edit(connecting(connection))}
-        onReconnect={(edge, connection) => edit(all(disconnect(edge.target, edge.data.input), connecting(connection)))}
+        onReconnect={(edge, connection) => edit(all(cutWire(edge.target, edge.data.input), connecting(connection)))}
         onConnectStart={startDrawing}
         onConnectEnd={endDrawing}
         isValidConnection={isValid}
+        onPaneContextMenu={openMenu}
+        onNodeContextMenu={(event, node) => openMenu(event, { node })}
+        onSelectionContextMenu={(event, [node]) => openMenu(event, { ...(node && { node }) })}
+        onEdgeContextMenu={(event, edge) => openMenu(event, { edge })}
+        onEdgeDoubleClick={(event, edge) => {
+          const { x, y } = flow.screenToFlowPosition({ x: event.clientX, y: event.clientY });
+          edit(addReroute(edge.target, edge.data.input, [Math.round(x) - 22, Math.round(y) - 14]));
+        }}
+        selectionMode={SelectionMode.Partial}
         onlyRenderVisibleElements
         zoomOnDoubleClick={false}
         deleteKeyCode={null}
@@ -93,7 +126,7 @@ export function Canvas() {
       >
         <Background variant={BackgroundVariant.Dots} gap={22} size={1.6} />
         <Controls showInteractive={false} onFitView={() => void flow.fitView(FIT)} />
-        <MiniMap pannable zoomable className="minimap" nodeBorderRadius={6} />
+        <MiniMap<FlowNode> pannable zoomable className="minimap" nodeBorderRadius={6} nodeClassName={({ type }) => type} />
       </ReactFlow>
       {nodes.length === 0 && (
         <div className="hint">
@@ -101,6 +134,7 @@ export function Canvas() {
           <p>{t("canvas.emptyHint")}</p>
         </div>
       )}
+      <ContextMenu />
       {dropping && <div className="dropping">{t("canvas.drop")}</div>}
     </main>
   );
@@ -111,12 +145,16 @@ function linkOf(connection: { source: string; sourceHandle?: string | null }): L
 }
 
 function connecting(connection: Connection) {
-  return connect(linkOf(connection), connection.target, handleName(connection.targetHandle ?? ""));
+  return wireUp(linkOf(connection), connection.target, handleName(connection.targetHandle ?? ""));
 }
 
 function isValid(connection: Connection | FlowEdge): boolean {
   const { workflow, types } = useDocument.getState();
-  return connectable(workflow, types, linkOf(connection), connection.target, handleName(connection.targetHandle ?? ""));
+  const link = linkOf(connection);
+  const input = handleName(connection.targetHandle ?? "");
+  if (link.source in workflow.nodes && connection.target in workflow.nodes)
+    return connectable(workflow, types, link, connection.target, input);
+  return wireUp(link, connection.target, input)(workflow, types) !== workflow;
 }
 
 function startDrawing(_: unknown, { nodeId, handleId, handleType }: OnConnectStartParams): void {
@@ -125,7 +163,7 @@ function startDrawing(_: unknown, { nodeId, handleId, handleType }: OnConnectSta
   const socket = handleName(handleId);
   const type =
     handleType === "source"
-      ? outputType(workflow, types, { source: nodeId, output: Number(socket) })
+      ? wireType(workflow, types, { source: nodeId, output: Number(socket) })
       : (inputOf(workflow, types, nodeId, socket)?.type ?? "*");
   useUi.setState({ drawing: { node: nodeId, socket, type, side: handleType } });
 }

@@ -1,25 +1,27 @@
-import type { NodeProps } from "@xyflow/react";
-import { memo, useState } from "react";
+import { NodeResizeControl, ResizeControlVariant, type NodeProps } from "@xyflow/react";
+import { memo } from "react";
 import { useShallow } from "zustand/react/shallow";
 import { api } from "../../api/client";
-import { titleNode } from "../../model/commands";
+import { collapseNodes, resizeNode, titleNode } from "../../model/commands";
 import { isActive, type NodeRun, type Problem } from "../../model/run";
 import type { InputType, NodeTypes } from "../../model/types";
-import { BYPASSED, MUTED, type GraphNode } from "../../model/workflow";
+import { BYPASSED, MUTED, RUN, type GraphNode } from "../../model/workflow";
 import { edit } from "../../state/document";
 import { useRun } from "../../state/run";
 import { useUi } from "../../state/ui";
 import { t } from "../../strings";
+import { Icon } from "../icons";
 import { titleOf } from "../titles";
 import { Widget } from "../widgets/Widget";
-import type { FlowNode } from "./flow";
-import { socketsOf, widgetsOf } from "./metrics";
+import type { GraphFlowNode } from "./flow";
+import { LEAST_WIDTH, socketsOf, widgetsOf } from "./metrics";
 import { InputSocket, OutputSocket } from "./Socket";
+import { Title } from "./Title";
 
 const MODES = { [MUTED]: "muted", [BYPASSED]: "bypassed" } as const;
 
 /** A node: header, sockets, widgets, and what a run says of it. Drawn again only when it or its own run changes. */
-export const GraphNodeView = memo(function GraphNodeView({ id, data: { node, types }, selected }: NodeProps<FlowNode>) {
+export const GraphNodeView = memo(function GraphNodeView({ id, data: { node, types }, selected }: NodeProps<GraphFlowNode>) {
   const run = useRun((state) => state.nodes[id]);
   const problems = useRun(useShallow((state) => state.problems.filter((problem) => problem.node === id)));
   const failed = run?.state === "failed" || problems.some((problem) => problem.severity === "error");
@@ -34,6 +36,15 @@ export const GraphNodeView = memo(function GraphNodeView({ id, data: { node, typ
       data-collapsed={node.collapsed || undefined}
       aria-label={t("node.label", { title, type: node.type })}
     >
+      <NodeResizeControl
+        className="stretch"
+        position="right"
+        variant={ResizeControlVariant.Line}
+        resizeDirection="horizontal"
+        minWidth={LEAST_WIDTH}
+        maxWidth={1200}
+        onResizeEnd={(_, { width, height }) => edit(resizeNode(id, [Math.round(width), Math.round(node.size?.[1] ?? height)]))}
+      />
       <Header node={node} title={title} run={run} />
       <div className="body">
         {type ? <Sockets node={node} types={types} title={title} problems={problems} /> : <p className="unknown">{t("node.unknown")}</p>}
@@ -45,30 +56,20 @@ export const GraphNodeView = memo(function GraphNodeView({ id, data: { node, typ
 });
 
 function Header({ node, title, run }: { node: GraphNode; title: string; run: NodeRun | undefined }) {
-  const [naming, setNaming] = useState(false);
+  const fold = t(node.collapsed ? "node.expand" : "node.collapse", { title });
   return (
-    <header className="head" onDoubleClick={() => setNaming(true)}>
-      {naming ? (
-        <input
-          className="nodrag"
-          autoFocus
-          defaultValue={title}
-          aria-label={title}
-          onFocus={(event) => event.target.select()}
-          onBlur={(event) => {
-            if (event.target.value !== title) edit(titleNode(node.id, event.target.value));
-            setNaming(false);
-          }}
-          onKeyDown={(event) => {
-            if (event.key === "Enter") event.currentTarget.blur();
-            if (event.key === "Escape") setNaming(false);
-          }}
-        />
-      ) : (
-        <span className="name" title={node.type}>
-          {title}
-        </span>
-      )}
+    <header className="head">
+      <button
+        className="plain fold nodrag"
+        aria-expanded={!node.collapsed}
+        aria-label={fold}
+        title={fold}
+        onClick={() => edit(collapseNodes([node.id], !node.collapsed))}
+      >
+        <Icon name="chevron" />
+      </button>
+      <Title id={node.id} className="name" title={title} label={title} hint={node.type} set={(text) => edit(titleNode(node.id, text))} />
+      {node.mode !== RUN && <span className="badge mode">{t(`node.${MODES[node.mode]}`)}</span>}
       {run && <Badge run={run} />}
       {run?.state === "running" && <Progress run={run} />}
     </header>

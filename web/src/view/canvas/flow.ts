@@ -5,16 +5,20 @@
 
 import { applyEdgeChanges, applyNodeChanges, type Edge, type EdgeChange, type Node, type NodeChange } from "@xyflow/react";
 import { create } from "zustand";
-import { moveNodes } from "../../model/commands";
+import { moveItems, type Box } from "../../model/commands";
+import { readLink } from "../../model/document";
+import { itemsOf, type Item, type Part } from "../../model/items";
 import type { NodeTypes } from "../../model/types";
-import type { GraphNode, Point, Workflow } from "../../model/workflow";
-import { outputType } from "../../model/validation";
+import { viaInputs, viaOf, wireType } from "../../model/wires";
+import type { GraphNode, Link, Point, Workflow } from "../../model/workflow";
 import { edit, useDocument } from "../../state/document";
 import { colourOf } from "../colours";
 import { titleOf } from "../titles";
 import { estimate, widthOf } from "./metrics";
 
-export type FlowNode = Node<{ readonly node: GraphNode; readonly types: NodeTypes }, "graph">;
+export type GraphFlowNode = Node<{ readonly node: GraphNode; readonly types: NodeTypes }, "graph">;
+export type ItemFlowNode = Node<{ readonly item: Item }, Part>;
+export type FlowNode = GraphFlowNode | ItemFlowNode;
 export type FlowEdge = Edge<{ readonly input: string; readonly type: string }> & { data: { input: string; type: string } };
 
 interface FlowState {
@@ -33,19 +37,35 @@ function sync(workflow: Workflow, types: NodeTypes): void {
   const known = new Map(nodes.map((node) => [node.id, node]));
   const wires = new Map(edges.map((edge) => [edge.id, edge]));
   const all = Object.values(workflow.nodes);
+  const items = itemsOf(workflow).filter((item) => !(item.key in workflow.nodes));
+  const wire = (target: string, input: string, from: Link | null) => flowEdge(target, input, from, workflow, types, wires);
   useFlow.setState({
-    nodes: all.map((node) => flowNode(node, types, known.get(node.id))),
-    edges: all.flatMap((node) => flowEdges(node, workflow, types, wires)),
+    nodes: [
+      ...items.map((item) => itemNode(item, known.get(item.key))),
+      ...all.map((node) => flowNode(node, types, known.get(node.id))),
+    ],
+    edges: [
+      ...all.flatMap((node) => [
+        ...Object.entries(node.links).flatMap(([input, link]) => wire(node.id, input, viaOf(workflow, node.id, input) ?? link)),
+        ...viaInputs(workflow, node.id).flatMap((input) =>
+          input in node.links ? [] : wire(node.id, input, viaOf(workflow, node.id, input)),
+        ),
+      ]),
+      ...items.flatMap(({ part, key, data }) => (part === "reroutes" ? wire(key, REROUTE_INPUT, readLink(data["from"] ?? null)) : [])),
+    ],
   });
 }
 
-function flowNode(node: GraphNode, types: NodeTypes, old: FlowNode | undefined): FlowNode {
-  if (old && old.data.node === node && old.data.types === types) return old;
-  const same = old?.data.node.type === node.type;
+export const REROUTE_INPUT = "*";
+
+function flowNode(node: GraphNode, types: NodeTypes, old: FlowNode | undefined): GraphFlowNode {
+  const own = old?.type === "graph" ? old : undefined;
+  if (own && own.data.node === node && own.data.types === types) return own;
+  const same = own?.data.node.type === node.type;
   return {
-    ...(same && old),
+    ...(same && own),
     // Until it was measured, size and sockets are reckoned: what is out of view need not be drawn to be known.
-    ...(!(same && !old.handles) && estimate(node, types)),
+    ...(!(same && !own.handles) && estimate(node, types)),
     id: node.id,
     type: "graph",
     position: { x: node.pos[0], y: node.pos[1] },
@@ -55,34 +75,98 @@ function flowNode(node: GraphNode, types: NodeTypes, old: FlowNode | undefined):
   };
 }
 
-function flowEdges(node: GraphNode, workflow: Workflow, types: NodeTypes, old: ReadonlyMap<string, FlowEdge>): FlowEdge[] {
-  return Object.entries(node.links).flatMap(([input, link]) => {
-    if (!workflow.nodes[link.source]) return [];
-    const id = `${node.id} ${input}`;
-    const type = outputType(workflow, types, link);
-    const known = old.get(id);
-    const sourceHandle = outputHandle(link.output);
-    if (known && known.source === link.source && known.sourceHandle === sourceHandle && known.data.type === type) return [known];
-    return [
-      {
-        id,
-        source: link.source,
-        sourceHandle,
-        target: node.id,
-        targetHandle: inputHandle(input),
-        data: { input, type },
-        style: { stroke: colourOf(type) },
-        ...(known?.selected && { selected: true }),
-      },
-    ];
-  });
+function itemNode(item: Item, old: FlowNode | undefined): ItemFlowNode {
+  const own = old?.type === item.part ? (old as ItemFlowNode) : undefined;
+  if (own?.data.item === item) return own;
+  const [width, height] = item.size;
+  const fixed = item.part === "groups" || item.part === "notes";
+  return {
+    ...own,
+    id: item.key,
+    type: item.part,
+    position: { x: item.pos[0], y: item.pos[1] },
+    ...(fixed && { width, height, measured: { width, height } }),
+    ...(item.part === "groups" && { zIndex: -1, dragHandle: ".group-head" }),
+    data: { item },
+  };
+}
+
+function flowEdge(
+  target: string,
+  input: string,
+  from: Link | null,
+  workflow: Workflow,
+  types: NodeTypes,
+  old: ReadonlyMap<string, FlowEdge>,
+): FlowEdge[] {
+  if (!from || !(from.source in workflow.nodes || itemsOf(workflow).some((item) => item.key === from.source))) return [];
+  const id = `${target} ${input}`;
+  const type = wireType(workflow, types, from);
+  const known = old.get(id);
+  const sourceHandle = outputHandle(from.output);
+  if (known && known.source === from.source && known.sourceHandle === sourceHandle && known.data.type === type) return [known];
+  return [
+    {
+      id,
+      source: from.source,
+      sourceHandle,
+      target,
+      targetHandle: inputHandle(input),
+      data: { input, type },
+      style: { stroke: colourOf(type) },
+      ...(known?.selected && { selected: true }),
+    },
+  ];
 }
 
 useDocument.subscribe((now, before) => {
   if (now.workflow !== before.workflow || now.types !== before.types) sync(now.workflow, now.types);
 });
 
-export function changeNodes(changes: NodeChange<FlowNode>[]): void {
+/** What lies in each group that is being moved, from when the movement began. */
+const carried = new Map<string, readonly string[]>();
+
+/** The changes, and with each group's those of what lies in it. */
+function withCarried(changes: NodeChange<FlowNode>[], nodes: readonly FlowNode[]): NodeChange<FlowNode>[] {
+  const groups = changes.filter((change) => change.type === "position" && nodes.find(({ id }) => id === change.id)?.type === "groups");
+  if (!groups.length) return changes;
+  const moved = new Set(changes.flatMap((change) => (change.type === "position" ? [change.id] : [])));
+  const found = [...changes];
+  for (const change of groups) {
+    if (change.type !== "position" || !change.position) continue;
+    const group = nodes.find(({ id }) => id === change.id) as FlowNode;
+    if (!carried.has(group.id)) carried.set(group.id, within(boxOf(group), nodes).filter((id) => id !== group.id));
+    const [x, y] = [change.position.x - group.position.x, change.position.y - group.position.y];
+    for (const node of nodes) {
+      if (moved.has(node.id) || !carried.get(group.id)?.includes(node.id)) continue;
+      moved.add(node.id);
+      const position = { x: node.position.x + x, y: node.position.y + y };
+      found.push({ type: "position", id: node.id, position, ...(change.dragging !== undefined && { dragging: change.dragging }) });
+    }
+    if (!change.dragging) carried.delete(group.id);
+  }
+  return found;
+}
+
+/** Ids of what lies in a box, as a group counts it: with its middle. */
+export function within({ pos: [left, top], size: [width, height] }: Box, nodes: readonly FlowNode[]): string[] {
+  return nodes
+    .filter((node) => {
+      const { pos, size } = boxOf(node);
+      const [x, y] = [pos[0] + size[0] / 2, pos[1] + size[1] / 2];
+      return x > left && x < left + width && y > top && y < top + height;
+    })
+    .map((node) => node.id);
+}
+
+/** Where a node lies and how large it is drawn. */
+export function boxOf(node: FlowNode): Box {
+  const { width = 0, height = 0 } = node.measured ?? {};
+  return { pos: [node.position.x, node.position.y], size: [width, height] };
+}
+
+export function changeNodes(given: NodeChange<FlowNode>[]): void {
+  const changes = withCarried(given, useFlow.getState().nodes);
   const places = new Map<string, Point>();
   for (const change of changes) {
     if (change.type === "position" && change.position && !change.dragging)
@@ -94,10 +178,10 @@ export function changeNodes(changes: NodeChange<FlowNode>[]): void {
     nodes = nodes.map((node) => {
       if (!measured.has(node.id) || !node.handles) return node;
       const { handles, ...rest } = node;
-      return rest;
+      return rest as FlowNode;
     });
   useFlow.setState({ nodes });
-  if (places.size) edit(moveNodes(places), { merge: "move" });
+  if (places.size) edit(moveItems(places), { merge: "move" });
 }
 
 export function changeEdges(changes: EdgeChange<FlowEdge>[]): void {
@@ -117,8 +201,15 @@ export function selectAll(): void {
   useFlow.setState(({ nodes }) => ({ nodes: nodes.map((node) => (node.selected ? node : { ...node, selected: true })) }));
 }
 
-export function selectOnly(id: string): void {
-  useFlow.setState(({ nodes }) => ({
-    nodes: nodes.map((node) => ((node.selected ?? false) === (node.id === id) ? node : { ...node, selected: node.id === id })),
+export function selectOnly(...ids: readonly string[]): void {
+  const chosen = new Set(ids);
+  useFlow.setState(({ nodes, edges }) => ({
+    nodes: nodes.map((node) => ((node.selected ?? false) === chosen.has(node.id) ? node : { ...node, selected: chosen.has(node.id) })),
+    edges: edges.map((edge) => (edge.selected ? { ...edge, selected: false } : edge)),
   }));
+}
+
+/** The boxes of the selected nodes and items, by id. */
+export function selectedBoxes(): ReadonlyMap<string, Box> {
+  return new Map(useFlow.getState().nodes.filter((node) => node.selected).map((node) => [node.id, boxOf(node)]));
 }

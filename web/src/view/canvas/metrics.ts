@@ -6,14 +6,14 @@ import type { GraphNode } from "../../model/workflow";
 import { inputHandle, outputHandle } from "./flow";
 
 export const WIDTH = 260;
-const LEAST_WIDTH = 200;
+export const LEAST_WIDTH = 200;
 const BORDER = 1;
 const HEADER = 34;
 const PADDING = 5;
 const ROW = 24;
 const WIDGET = 28;
 const TEXT = 64;
-const UPLOAD = 62;
+const UPLOAD = 172;
 const HANDLE = 12;
 
 export function widthOf(node: GraphNode): number {

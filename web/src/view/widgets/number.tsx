@@ -1,7 +1,7 @@
-import { useState, type KeyboardEvent } from "react";
+import { useRef, useState, type KeyboardEvent, type PointerEvent } from "react";
 import { controlOf, setControl, type Control } from "../../model/commands";
 import { big, clampNumber, clampWhole, parseNumber, parseWhole, randomWhole, stepNumber, whole } from "../../model/numbers";
-import { edit } from "../../state/document";
+import { edit, gesture } from "../../state/document";
 import { t } from "../../strings";
 import { Icon } from "../icons";
 import type { WidgetProps } from ".";
@@ -14,7 +14,11 @@ interface Field {
   readonly step: (count: number) => void;
 }
 
-/** A field whose text is its own while it is edited. Arrow keys step, with Shift by ten. */
+/** How far the pointer moves before it drags, and for one step, in pixels. */
+const THRESHOLD = 4;
+const PER_STEP = 6;
+
+/** A field whose text is its own while it is edited. Arrow keys and dragging sideways step, with Shift by ten. */
 function NumberField({ label, text, commit, step }: Field) {
   const [draft, setDraft] = useState<string | null>(null);
   function press(event: KeyboardEvent<HTMLInputElement>): void {
@@ -29,9 +33,44 @@ function NumberField({ label, text, commit, step }: Field) {
       setDraft(null);
     }
   }
+  const drag = useRef<{ x: number; moving: boolean } | null>(null);
+  function down(event: PointerEvent<HTMLInputElement>): void {
+    // A finger pans, and in a field that is being typed in the pointer marks text.
+    if (event.button !== 0 || event.pointerType === "touch" || document.activeElement === event.currentTarget) return;
+    event.currentTarget.setPointerCapture(event.pointerId);
+    drag.current = { x: event.clientX, moving: false };
+  }
+  function move(event: PointerEvent<HTMLInputElement>): void {
+    const now = drag.current;
+    if (!now) return;
+    if (!now.moving) {
+      if (Math.abs(event.clientX - now.x) < THRESHOLD) return;
+      now.moving = true;
+      gesture(true);
+    }
+    const count = Math.trunc((event.clientX - now.x) / PER_STEP);
+    if (!count) return;
+    now.x += count * PER_STEP;
+    step(event.shiftKey ? count * 10 : count);
+  }
+  function release(event: PointerEvent<HTMLInputElement>): void {
+    const now = drag.current;
+    drag.current = null;
+    if (!now) return;
+    if (now.moving) gesture(false);
+    else if (event.type === "pointerup") {
+      event.currentTarget.focus();
+      event.currentTarget.select();
+    }
+  }
   return (
     <input
       className="field number nodrag"
+      onPointerDown={down}
+      onPointerMove={move}
+      onPointerUp={release}
+      onPointerCancel={release}
+      onMouseDown={(event) => drag.current && event.preventDefault()}
       inputMode="decimal"
       autoComplete="off"
       spellCheck={false}

@@ -1,0 +1,71 @@
+/** Commands on what lies on the canvas, nodes among it: move, remove; and on groups and notes. */
+
+import type { JsonObject } from "../json";
+import { itemsOf, withItem, withItems } from "../items";
+import type { Point, Workflow } from "../workflow";
+import { all, type Command } from "./command";
+import { freshKey } from "./clipboard";
+import { moveNodes, removeNodes } from "./nodes";
+import { removeReroutes } from "./wires";
+
+export interface Box {
+  readonly pos: Point;
+  readonly size: Point;
+}
+
+/** Put nodes, groups, notes and the rest elsewhere. */
+export function moveItems(places: ReadonlyMap<string, Point>): Command {
+  const move: Command = (workflow) => {
+    let found = workflow;
+    for (const { key } of itemsOf(workflow)) {
+      const pos = places.get(key);
+      if (pos)
+        found = withItem(found, key, (item) =>
+          item.pos[0] === pos[0] && item.pos[1] === pos[1] ? item.data : item.placed(pos),
+        );
+    }
+    return found;
+  };
+  return all(moveNodes(places), move);
+}
+
+/** Remove nodes with every link from them, and other items. What went through a reroute goes past it. */
+export function removeItems(ids: Iterable<string>): Command {
+  const gone = [...ids];
+  const remove: Command = (workflow) => gone.reduce((found, key) => withItem(found, key, () => null), workflow);
+  return all(removeReroutes(gone), removeNodes(gone), remove);
+}
+
+export function resizeItem(key: string, { pos, size }: Box): Command {
+  return (workflow) => withItem(workflow, key, (item) => item.placed(pos, size));
+}
+
+/** Set fields of a group, note or primitive. */
+export function changeItem(key: string, fields: JsonObject): Command {
+  return (workflow) =>
+    withItem(workflow, key, (item) =>
+      Object.entries(fields).every(([name, value]) => item.data[name] === value) ? item.data : { ...item.data, ...fields },
+    );
+}
+
+export function addNote(pos: Point, text = ""): Command {
+  return (workflow) =>
+    withItems(workflow, "notes", (list) => [...list, { id: freshKey(list), text, pos: [...pos], size: [240, 140] }]);
+}
+
+export function addGroup({ pos, size }: Box, title: string): Command {
+  return (workflow) =>
+    withItems(workflow, "groups", (list) => [
+      ...list,
+      { id: freshKey(list), title, bounding: [...pos, ...size], color: "#3f789e" },
+    ]);
+}
+
+/** What was not there before a command: to select what it added. */
+export function added(before: Workflow, after: Workflow): string[] {
+  const old = new Set(itemsOf(before).map((item) => item.key));
+  return [
+    ...Object.keys(after.nodes).filter((id) => !(id in before.nodes)),
+    ...itemsOf(after).map((item) => item.key).filter((key) => !old.has(key)),
+  ];
+}

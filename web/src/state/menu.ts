@@ -1,0 +1,15 @@
+/** The context menu: where it is open, and for what. */
+
+import { create } from "zustand";
+
+export interface Menu {
+  /** On the screen. */
+  readonly at: { readonly x: number; readonly y: number };
+  /** The link that it is for; otherwise it is for the selected nodes, or for the canvas where none is. */
+  readonly link?: { readonly target: string; readonly input: string };
+}
+
+export const useMenu = create<{ readonly menu: Menu | null }>()(() => ({ menu: null }));
+
+/** The node whose title is being edited. */
+export const useNaming = create<{ readonly id: string | null }>()(() => ({ id: null }));
