@@ -441,3 +441,32 @@ def test_fit_shows_the_selection_and_far_away_only_titles_are_drawn(page: Page) 
     assert not field(page, "steps of Sampler").is_visible()
     assert node(page, "Sampler").locator(".head .name").is_visible()
     assert page.locator(".minimap .react-flow__minimap-node").count() == page.locator(".node").count()
+
+
+def test_a_sub_graph_is_made_opened_edited_unpacked_and_run(page: Page) -> None:
+    before = document(page)
+    select(page, "Prompt", "Negative prompt")
+    choose(page, node(page, "Prompt").locator(".head .name"), "Make a sub-graph")
+    frame = page.locator(".subgraph")
+    assert page.locator(".node").count() == len(before["prompt"]) - 1
+    assert frame.locator(".in").all_inner_texts() == ["clip", "clip"]
+    assert frame.locator(".out").count() == 2
+    found = document(page)
+    assert found["prompt"]["3"]["inputs"]["positive"] == ["10:6", 0]
+    frame.get_by_role("button", name="Open").click()
+    assert page.locator(".node").count() == 2
+    field(page, "text of Prompt").fill("a large blue square")
+    page.get_by_role("navigation", name="Where this is").get_by_role("button", name=before["title"]).click()
+    assert page.locator(".node").count() == len(before["prompt"]) - 1
+    edges = page.locator(".react-flow__edge").count()
+    assert edges == sum(
+        isinstance(value, list) for item in found["prompt"].values() for value in item["inputs"].values()
+    )
+    found = downloaded(page, "Download for ComfyUI")
+    assert len(found["definitions"]["subgraphs"]) == 1
+    choose(page, frame.locator(".head"), "Unpack")
+    assert page.locator(".node").count() == len(before["prompt"])
+    assert field(page, "text of Prompt").input_value() == "a large blue square"
+    for _ in range(3):
+        undo(page)
+    assert document(page) == before

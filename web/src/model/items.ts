@@ -6,10 +6,10 @@
 import { isObject, type Json, type JsonObject } from "./json";
 import type { Point, Workflow } from "./workflow";
 
-export type Part = "groups" | "notes" | "reroutes" | "primitives";
-export const PARTS: readonly Part[] = ["groups", "notes", "reroutes", "primitives"];
+export type Part = "groups" | "notes" | "subgraphs" | "reroutes" | "primitives";
+export const PARTS: readonly Part[] = ["groups", "notes", "subgraphs", "reroutes", "primitives"];
 
-const SIZES: Record<Part, Point> = { groups: [400, 240], notes: [240, 140], reroutes: [44, 28], primitives: [220, 70] };
+const SIZES: Record<Part, Point> = { groups: [400, 240], notes: [240, 140], reroutes: [44, 28], primitives: [220, 70], subgraphs: [240, 120] };
 
 export interface Item {
   /** Told apart from nodes' ids by its first letter, except for reroutes and primitives, from which links come. */
@@ -50,7 +50,7 @@ function read(part: Part, data: Json, index: number, list: readonly Json[]): Ite
   if (!isObject(data)) return [];
   const id = data["id"];
   const own = typeof id === "string" || typeof id === "number" ? String(id) : "";
-  const wired = part === "reroutes" || part === "primitives";
+  const wired = part !== "groups" && part !== "notes";
   if (wired && !own) return [];
   const first = own && list.findIndex((other) => isObject(other) && String(other["id"]) === own) === index;
   if (wired && !first) return [];

@@ -3,8 +3,8 @@ import { useEffect, useMemo, useRef, useState, type KeyboardEvent } from "react"
 import { addNode, all, connect, type Command } from "../model/commands";
 import { fitsOn, searchTypes } from "../model/search";
 import { assignable, type NodeType } from "../model/types";
-import { freeId } from "../model/workflow";
 import { edit, useDocument } from "../state/document";
+import { freeIdHere } from "../state/scope";
 import { useUi, type Search } from "../state/ui";
 import { t } from "../strings";
 import { colourOf } from "./colours";
@@ -30,7 +30,7 @@ function Box({ search }: { search: Search }) {
 
   function add(type: NodeType): void {
     const place = screenToFlowPosition(search.at);
-    const id = freeId(useDocument.getState().workflow);
+    const id = freeIdHere(useDocument.getState().workflow);
     const commands: Command[] = [addNode(type.name, [Math.round(place.x), Math.round(place.y)], id)];
     const { fitting } = search;
     if (fitting && fitsOn(type, fitting)) {

@@ -19,6 +19,7 @@ import {
   fragmentOf,
   moveItems,
   moveNodes,
+  packNodes,
   paste,
   removeItems,
   removeNodes,
@@ -30,6 +31,7 @@ import {
   setTitle,
   setValue,
   titleNode,
+  unpackSubgraph,
   wireUp,
   type Command,
 } from "../../src/model/commands";
@@ -37,6 +39,7 @@ import { readWorkflow, writeWorkflow } from "../../src/model/document";
 import { parse, stringify } from "../../src/model/json";
 import { itemsOf } from "../../src/model/items";
 import { arranged } from "../../src/model/layout";
+import { portsOf, standsFor, subgraphsOf } from "../../src/model/subgraphs";
 import { viaOf } from "../../src/model/wires";
 import { EMPTY, type Mode, type Workflow } from "../../src/model/workflow";
 import { TYPES } from "../types";
@@ -124,6 +127,22 @@ test("a primitive sets every input that comes from it", () => {
   expect(wireUp({ source: "p", output: 0 }, "3", "model")(start, TYPES)).toBe(start);
 });
 
+test("a sub-graph is made of nodes, takes and gives what their links say, and is unpacked where it lies", () => {
+  const declared: Workflow = { ...built, parameters: { prompt: { node: "2", input: "text" }, all: [{ node: "2", input: "text" }] } };
+  const packed = packNodes(["2"], "Prompting")(declared, TYPES);
+  expect(Object.keys(packed.nodes).sort()).toEqual(["1", "3", "4:2"]);
+  expect(packed.nodes["3"]?.links["positive"]).toEqual({ source: "4:2", output: 0 });
+  expect(packed.parameters).toEqual({ prompt: { node: "4:2", input: "text" }, all: [{ node: "4:2", input: "text" }] });
+  expect(portsOf(packed, "4")).toEqual({ inputs: [{ node: "4:2", socket: "clip" }], outputs: [{ node: "4:2", socket: "0" }] });
+  expect(["1", "4", "4:2"].map((node) => standsFor(node, "", subgraphsOf(packed)))).toEqual(["1", "4", "4"]);
+  expect(["1", "4", "4:2"].map((node) => standsFor(node, "4", subgraphsOf(packed)))).toEqual([null, null, "4:2"]);
+  const moved = moveItems(new Map([["4", [1000, 50]]]))(packed, TYPES);
+  const unpacked = unpackSubgraph("4")(moved, TYPES);
+  expect(unpacked.nodes["4:2"]?.pos).toEqual([1000, 50]);
+  expect(subgraphsOf(unpacked).size).toBe(0);
+  expect(Object.keys(removeItems(["4"])(moved, TYPES).nodes)).toEqual(["1", "3"]);
+});
+
 test("boxes are aligned and distributed", () => {
   const boxes = new Map([
     ["1", { pos: [0, 0], size: [100, 50] }],
@@ -172,6 +191,8 @@ export const command: fc.Arbitrary<Command> = fc.oneof(
   fc.tuple(id, input, point).map(([target, name, pos]) => addReroute(target, name, pos)),
   fc.tuple(id, id, fc.constantFrom("*", "clip", "model", "latent")).map(([source, target, name]) => wireUp({ source, output: 0 }, target, name)),
   fc.tuple(id, input).map(([target, name]) => cutWire(target, name)),
+  fc.tuple(fc.array(id, { maxLength: 2 }), fc.string()).map(([ids, name]) => packNodes(ids, name)),
+  id.map(unpackSubgraph),
   fc.tuple(key, fc.string()).map(([item, text]) => changeItem(item, { text })),
   fc.tuple(key, point).map(([item, pos]) => resizeItem(item, { pos, size: [50, 60] })),
   fc.array(fc.oneof(id, key), { maxLength: 3 }).map(removeItems),

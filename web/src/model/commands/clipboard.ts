@@ -27,18 +27,18 @@ export function cornerOf(workflow: Workflow): Point {
 }
 
 /** The ids that the nodes of a fragment get in a document, by those that they have. */
-export function idsFor(fragment: Workflow, workflow: Workflow): ReadonlyMap<string, string> {
+export function idsFor(fragment: Workflow, workflow: Workflow, scope = ""): ReadonlyMap<string, string> {
   const first = Number(freeId(workflow));
-  return new Map(Object.keys(fragment.nodes).map((id, index) => [id, String(first + index)]));
+  return new Map(Object.keys(fragment.nodes).map((id, index) => [id, `${scope && `${scope}:`}${first + index}`]));
 }
 
 /**
  * Put a copy of a fragment into the document, moved by `by`. Links among its nodes are kept; those from others only with
- * `outer`, which says that the fragment is of this document.
+ * `outer`, which says that the fragment is of this document. `scope` is the sub-graph that it goes into.
  */
-export function paste(fragment: Workflow, by: Point, outer = false): Command {
+export function paste(fragment: Workflow, by: Point, outer = false, scope = ""): Command {
   return (workflow) => {
-    const ids = idsFor(fragment, workflow);
+    const ids = idsFor(fragment, workflow, scope);
     const nodes: Record<string, GraphNode> = { ...workflow.nodes };
     for (const node of Object.values(fragment.nodes)) {
       const id = ids.get(node.id) as string;

@@ -8,3 +8,4 @@ export * from "./clipboard";
 export * from "./items";
 export * from "./wires";
 export * from "./arrange";
+export * from "./subgraphs";

@@ -2,6 +2,7 @@
 
 import type { JsonObject } from "../json";
 import { itemsOf, withItem, withItems } from "../items";
+import { subgraphsOf } from "../subgraphs";
 import type { Point, Workflow } from "../workflow";
 import { all, type Command } from "./command";
 import { freshKey } from "./clipboard";
@@ -31,9 +32,16 @@ export function moveItems(places: ReadonlyMap<string, Point>): Command {
 
 /** Remove nodes with every link from them, and other items. What went through a reroute goes past it. */
 export function removeItems(ids: Iterable<string>): Command {
-  const gone = [...ids];
-  const remove: Command = (workflow) => gone.reduce((found, key) => withItem(found, key, () => null), workflow);
-  return all(removeReroutes(gone), removeNodes(gone), remove);
+  const chosen = [...ids];
+  return (workflow, types) => {
+    const subgraphs = subgraphsOf(workflow);
+    const frames = chosen.filter((id) => subgraphs.has(id));
+    const within = (id: string) => frames.some((frame) => id.startsWith(`${frame}:`));
+    const inside = [...Object.keys(workflow.nodes), ...itemsOf(workflow).map((item) => item.key)].filter(within);
+    const gone = [...chosen, ...inside];
+    const remove: Command = (found) => gone.reduce((next, key) => withItem(next, key, () => null), found);
+    return all(removeReroutes(gone), removeNodes(gone), remove)(workflow, types);
+  };
 }
 
 export function resizeItem(key: string, { pos, size }: Box): Command {

@@ -29,9 +29,10 @@ import { changeEdges, changeNodes, handleName, selectOnly, useFlow, type FlowEdg
 import { GraphNodeView } from "./GraphNodeView";
 import { GroupView } from "./GroupView";
 import { NoteView } from "./NoteView";
+import { SubgraphView, Trail } from "./SubgraphView";
 import { PrimitiveView, RerouteView } from "./WireViews";
 
-const NODE_TYPES = { graph: GraphNodeView, groups: GroupView, notes: NoteView, reroutes: RerouteView, primitives: PrimitiveView };
+const NODE_TYPES = { graph: GraphNodeView, groups: GroupView, notes: NoteView, subgraphs: SubgraphView, reroutes: RerouteView, primitives: PrimitiveView };
 const FIT = { padding: 0.12, maxZoom: 1 };
 /** Below this zoom a widget's text cannot be read, and is not drawn. */
 const FAR = 0.4;
@@ -107,7 +108,7 @@ export function Canvas() {
         onPaneContextMenu={openMenu}
         onNodeContextMenu={(event, node) => openMenu(event, { node })}
         onSelectionContextMenu={(event, [node]) => openMenu(event, { ...(node && { node }) })}
-        onEdgeContextMenu={(event, edge) => openMenu(event, { edge })}
+        onEdgeContextMenu={(event, edge) => openMenu(event, edge.selectable === false ? {} : { edge })}
         onEdgeDoubleClick={(event, edge) => {
           const { x, y } = flow.screenToFlowPosition({ x: event.clientX, y: event.clientY });
           edit(addReroute(edge.target, edge.data.input, [Math.round(x) - 22, Math.round(y) - 14]));
@@ -134,6 +135,7 @@ export function Canvas() {
           <p>{t("canvas.emptyHint")}</p>
         </div>
       )}
+      <Trail />
       <ContextMenu />
       {dropping && <div className="dropping">{t("canvas.drop")}</div>}
     </main>

@@ -1,10 +1,11 @@
 import { useReactFlow, type ReactFlowInstance } from "@xyflow/react";
 import { useEffect, useLayoutEffect, useRef, type KeyboardEvent } from "react";
-import { ALIGNMENTS, DISTRIBUTIONS, changeItem, cutWire } from "../../model/commands";
+import { ALIGNMENTS, DISTRIBUTIONS, changeItem, cutWire, unpackSubgraph } from "../../model/commands";
 import { itemOf } from "../../model/items";
 import { BYPASSED, MUTED, type Workflow } from "../../model/workflow";
 import { edit, useDocument } from "../../state/document";
 import { useMenu, type Menu } from "../../state/menu";
+import { useScope } from "../../state/scope";
 import { useUi } from "../../state/ui";
 import { t, type StringKey } from "../../strings";
 import { Icon, type IconName } from "../icons";
@@ -118,6 +119,7 @@ function partsFor({ at, link }: Menu, flow: ReactFlowInstance, workflow: Workflo
     colour,
     run: () => groups.forEach((key) => edit(changeItem(key, { color: colour }), { merge: `colour ${groups.join()}` })),
   }));
+  const framed = nodes.find((id) => itemOf(workflow, id)?.part === "subgraphs");
   const several = nodes.length > 1;
   return [
     [
@@ -139,6 +141,13 @@ function partsFor({ at, link }: Menu, flow: ReactFlowInstance, workflow: Workflo
       : [],
     [
       { label: "menu.group", keys: "g", run: () => actions.group(flow) },
+      ...(chosen.length ? [{ label: "menu.pack" as const, run: actions.pack }] : []),
+      ...(framed !== undefined
+        ? [
+            { label: "subgraph.open" as const, run: () => useScope.setState({ scope: framed }) },
+            { label: "menu.unpack" as const, run: () => edit(unpackSubgraph(framed)) },
+          ]
+        : []),
       ...(chosen.length > 1 ? [{ label: "menu.arrangeSelected" as const, run: () => void actions.arrange(flow) }] : []),
       { label: "menu.fitSelected", keys: ".", run: () => actions.fitSelected(flow) },
     ],

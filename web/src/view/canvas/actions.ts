@@ -14,6 +14,7 @@ import {
   distribute,
   fragmentOf,
   moveItems,
+  packNodes,
   paste,
   removeItems,
   setMode,
@@ -28,6 +29,7 @@ import { edit, useDocument } from "../../state/document";
 import { openFile } from "../../state/files";
 import { addPicture, imageInputOf, uploadInto } from "../../state/pictures";
 import { useNaming } from "../../state/menu";
+import { useScope } from "../../state/scope";
 import { useUi } from "../../state/ui";
 import { t } from "../../strings";
 import { boxOf, selectedBoxes, selection, selectOnly, useFlow } from "./flow";
@@ -65,7 +67,7 @@ export function removeSelected(): void {
 
 export function duplicate(): void {
   const { workflow } = useDocument.getState();
-  adding(paste(fragmentOf(workflow, selection().nodes), [40, 40], true));
+  adding(paste(fragmentOf(workflow, selection().nodes), [40, 40], true, useScope.getState().scope));
 }
 
 export function toggleMode(mode: Mode): void {
@@ -142,6 +144,11 @@ export function rerouteAt(flow: Flow, at: Place, target: string, input: string):
   adding(addReroute(target, input, [x - 22, y - 14]));
 }
 
+/** A sub-graph of the selected nodes. */
+export function pack(): void {
+  adding(packNodes(selection().nodes, t("subgraph.title")));
+}
+
 export async function pasteText(flow: Flow, text: string, at: Place | null = pointer): Promise<void> {
   const fragment = await readFragment(text);
   if (fragment) pasteFragment(flow, fragment, at);
@@ -151,7 +158,7 @@ export async function pasteText(flow: Flow, text: string, at: Place | null = poi
 function pasteFragment(flow: Flow, fragment: Workflow, at: Place | null): void {
   const [x, y] = placeOf(flow, at);
   const [left, top] = cornerOf(fragment);
-  adding(paste(fragment, [x - left, y - top]));
+  adding(paste(fragment, [x - left, y - top], false, useScope.getState().scope));
 }
 
 /** A picture goes into the node that it was dropped on or that is selected, or into a new one. */

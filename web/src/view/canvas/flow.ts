@@ -9,9 +9,11 @@ import { moveItems, type Box } from "../../model/commands";
 import { readLink } from "../../model/document";
 import { itemsOf, type Item, type Part } from "../../model/items";
 import type { NodeTypes } from "../../model/types";
+import { portName, standsFor, subgraphsOf } from "../../model/subgraphs";
 import { viaInputs, viaOf, wireType } from "../../model/wires";
 import type { GraphNode, Link, Point, Workflow } from "../../model/workflow";
 import { edit, useDocument } from "../../state/document";
+import { useScope } from "../../state/scope";
 import { colourOf } from "../colours";
 import { titleOf } from "../titles";
 import { estimate, widthOf } from "./metrics";
@@ -38,22 +40,48 @@ function sync(workflow: Workflow, types: NodeTypes): void {
   const wires = new Map(edges.map((edge) => [edge.id, edge]));
   const all = Object.values(workflow.nodes);
   const items = itemsOf(workflow).filter((item) => !(item.key in workflow.nodes));
+  const { scope } = useScope.getState();
+  const subgraphs = subgraphsOf(workflow);
+  const here = (id: string) => (subgraphs.size ? standsFor(id, scope, subgraphs) : id);
+  const shown = (id: string) => here(id) === id;
   const wire = (target: string, input: string, from: Link | null) => flowEdge(target, input, from, workflow, types, wires);
   useFlow.setState({
     nodes: [
-      ...items.map((item) => itemNode(item, known.get(item.key))),
-      ...all.map((node) => flowNode(node, types, known.get(node.id))),
+      ...items.filter((item) => shown(placeId(item))).map((item) => itemNode(item, known.get(item.key))),
+      ...all.filter((node) => shown(node.id)).map((node) => flowNode(node, types, known.get(node.id))),
     ],
     edges: [
       ...all.flatMap((node) => [
-        ...Object.entries(node.links).flatMap(([input, link]) => wire(node.id, input, viaOf(workflow, node.id, input) ?? link)),
+        ...Object.entries(node.links).flatMap(([input, link]) => {
+          const [from, to] = [here(link.source), here(node.id)];
+          if (from === link.source && to === node.id) return wire(node.id, input, viaOf(workflow, node.id, input) ?? link);
+          return from && to && from !== to ? [boundaryEdge(node.id, input, link, from, to, wireType(workflow, types, link))] : [];
+        }),
         ...viaInputs(workflow, node.id).flatMap((input) =>
-          input in node.links ? [] : wire(node.id, input, viaOf(workflow, node.id, input)),
+          input in node.links || !shown(node.id) ? [] : wire(node.id, input, viaOf(workflow, node.id, input)),
         ),
       ]),
-      ...items.flatMap(({ part, key, data }) => (part === "reroutes" ? wire(key, REROUTE_INPUT, readLink(data["from"] ?? null)) : [])),
+      ...items.flatMap(({ part, key, data }) => (part === "reroutes" && shown(key) ? wire(key, REROUTE_INPUT, readLink(data["from"] ?? null)) : [])),
     ],
   });
+}
+
+/** The id by which an item's scope is known. Groups outside sub-graphs have numbers, those inside are not drawn. */
+const placeId = (item: Item): string => (item.part === "notes" ? String(item.data["id"] ?? "") : item.part === "groups" ? "" : item.key);
+
+/** A link into or out of a sub-graph. It is changed inside. */
+function boundaryEdge(target: string, input: string, link: Link, from: string, to: string, type: string): FlowEdge {
+  return {
+    id: `${target} ${input}`,
+    source: from,
+    sourceHandle: from === link.source ? outputHandle(link.output) : `out:${portName({ node: link.source, socket: String(link.output) })}`,
+    target: to,
+    targetHandle: inputHandle(to === target ? input : portName({ node: target, socket: input })),
+    data: { input, type },
+    style: { stroke: colourOf(type) },
+    selectable: false,
+    reconnectable: false,
+  };
 }
 
 export const REROUTE_INPUT = "*";
@@ -118,6 +146,11 @@ function flowEdge(
     },
   ];
 }
+
+useScope.subscribe(() => {
+  const { workflow, types } = useDocument.getState();
+  sync(workflow, types);
+});
 
 useDocument.subscribe((now, before) => {
   if (now.workflow !== before.workflow || now.types !== before.types) sync(now.workflow, now.types);
