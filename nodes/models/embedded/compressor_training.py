@@ -2,12 +2,14 @@
 
 A small reader draws the picture again, at a lower resolution, from the latent with noise added, and names what it shows;
 it is then thrown away. The noise makes neighbouring latents mean similar pictures, which is what Stage C needs in order to
-sample them; the names keep in the latent what few pixels show, such as the shape of a small thing.
+sample them; the names keep in the latent what few pixels show, such as the shape of a small thing. A pointer, thrown away
+too, tells at points of a thing what thing it is and where in it the point lies: what Stage B has to know to draw an outline.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nodes.models.embedded.captions import words
-from nodes.models.embedded.shapes import Scene
+from nodes.models.embedded.shapes import SHAPES, Scene
 from nodes.models.embedded.stages import COMPRESSOR_SIZE, SEMANTIC_CHANNELS, SEMANTIC_SIDE, build_compressor
 from nodes.models.embedded.text_training import CLASSES, UNSAID, labels
 from nodes.models.embedded.training import Course, train
@@ -28,6 +30,7 @@ _BATCH = 32
 _NOISE = 0.35
 _NAMER = 256
 _NAMING = 0.7
+_POINTS = 24
 _SEEN = 48
 """Pixels a side of the picture that the reader draws."""
 _CELLS = 16
@@ -79,8 +82,62 @@ class Reader(nn.Module):
         return picture
 
 
+class Pointer(nn.Module):
+    """Tells, from the numbers that the latent has at one point, which thing covers it and where within that thing it lies."""
+
+    def __init__(self, width: int = 96) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(SEMANTIC_CHANNELS, width),
+            nn.SiLU(),
+            nn.Linear(width, width),
+            nn.SiLU(),
+            nn.Linear(width, len(SHAPES) + 3),
+        )
+
+    def forward(self, latent: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of the shape (batch, points, shapes), and (x, y, radius) from the thing's centre, of `points` in 0..1."""
+        # Where Stage B's 16x16 cells have their centres: its interpolation puts the outermost cells on the border.
+        grid = (points * _CELLS - 0.5) / (_CELLS - 1) * 2 - 1
+        found = functional.grid_sample(
+            latent, grid[:, None], mode="bicubic", padding_mode="border", align_corners=True
+        )
+        answers = self.layers(found[:, :, 0].transpose(1, 2))
+        return answers[..., : len(SHAPES)], answers[..., len(SHAPES) :]
+
+
+@dataclass(frozen=True)
+class Pointed:
+    """Points on the things of a batch: `points` (batch, count, 2), `shapes` (batch, count) and `places` (batch, count, 3)."""
+
+    points: Tensor
+    shapes: Tensor
+    places: Tensor
+
+
+def point_at(scenes: Sequence[Scene], count: int, rng: np.random.Generator) -> Pointed:
+    """Random points within a little more than the things' circles, thing by thing; a picture without things has no answers."""
+    turns = [
+        scene.things[i % len(scene.things)] if scene.things else None
+        for scene in scenes
+        for i in range(count)
+    ]
+    centres = np.array([(t.x, t.y, t.radius) if t else (0.5, 0.5, 0.2) for t in turns])
+    angle = rng.random(len(turns)) * 2 * np.pi
+    away = np.sqrt(rng.random(len(turns))) * 1.2
+    offsets = np.stack([np.cos(angle) * away, np.sin(angle) * away], axis=1)
+    points = centres[:, :2] + offsets * centres[:, 2:]
+    shapes = np.array([SHAPES.index(t.shape) if t else UNSAID for t in turns])
+    places = np.column_stack([offsets, np.log(centres[:, 2] / 0.2) * 2])
+    return Pointed(
+        torch.from_numpy(points).float().unflatten(0, (-1, count)),
+        torch.from_numpy(shapes).unflatten(0, (-1, count)),
+        torch.from_numpy(places).float().unflatten(0, (-1, count)),
+    )
+
+
 class Pair(nn.Module):
-    """The compressor and its reader."""
+    """The compressor and what reads its latents."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,6 +147,7 @@ class Pair(nn.Module):
         self.namer = nn.Sequential(
             nn.Flatten(), nn.Linear(cells, _NAMER), nn.SiLU(), nn.Linear(_NAMER, sum(CLASSES))
         )
+        self.pointer = Pointer()
 
 
 def names_of(scene: Scene) -> list[int]:
@@ -125,7 +183,14 @@ def train_compressor(
             ]
         )
         drawn = edge_weighted_error(pair.reader(noisy), shrunk(full, _SEEN))
-        return drawn + named.sum() * (_NAMING / _BATCH)
+        asked = point_at([scenes[index] for index in chosen], _POINTS, rng)
+        shapes, places = pair.pointer(noisy, asked.points.to(device))
+        wrong = functional.cross_entropy(
+            shapes.flatten(0, 1), asked.shapes.to(device).flatten(), ignore_index=UNSAID
+        )
+        off = (places - asked.places.to(device)).abs().mean(dim=2)
+        off = (off * (asked.shapes.to(device) != UNSAID)).mean()
+        return drawn + named.sum() * (_NAMING / _BATCH) + wrong * _NAMING + off
 
     pair = Pair().to(device)
     pair.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -33,8 +33,10 @@ _FULL_FROM: Final = 0.7
 """Part of the course after which all 77 tokens are shown, as samplers do."""
 _SNR_LIMITS: Final = (1.0, 5.0)
 _BLIND_SHARE: Final = 0.05
-_SEMANTIC_NOISE: Final = 0.3
-_PLAIN_SHARE: Final = 0.6
+_SEMANTIC_NOISE: Final = 0.2
+_LEAN: Final = 2.0
+"""Stage B settles outlines where next to nothing of the latent is left, and learns little from what is nearly clean."""
+_PLAIN_SHARE: Final = 0.3
 """Of Stage B's pictures that show one large thing, until the last part of its course."""
 
 
@@ -78,16 +80,18 @@ class Captions:
 
 
 def noise_loss(
-    predict: Callable[[Tensor, Tensor], Tensor], clean: Tensor, rng: np.random.Generator
+    predict: Callable[[Tensor, Tensor], Tensor], clean: Tensor, rng: np.random.Generator, lean: float = 1.0
 ) -> Tensor:
     """The squared error of the noise that `predict(noisy, ratio)` finds, weighted by the signal-to-noise ratio (SNR).
 
     The weight is the SNR limited to 1..5, divided by the SNR: after https://arxiv.org/abs/2303.09556 at its upper end; at the
     lower one an error of the clean latent counts however little of it is left, because colours and shapes are settled there.
+    The ratios' density rises towards 1 with their power `lean` - 1.
     """
     count = len(clean)
     # One ratio from each of `count` equal parts of the range: less variance between batches.
     ratio = torch.from_numpy((np.arange(count) + rng.random(count)) / count).float().to(clean.device)
+    ratio = ratio ** (1 / lean)
     kept = alpha_bar(ratio)[:, None, None, None]
     noise = torch.randn_like(clean)
     predicted = predict(kept.sqrt() * clean + (1 - kept).sqrt() * noise, ratio)
@@ -144,7 +148,7 @@ def train_decoder(
         semantic = semantic + torch.randn_like(semantic) * (_SEMANTIC_NOISE * torch.rand(batch, 1, 1, 1))
         semantic = semantic * (torch.rand(batch, 1, 1, 1) >= _BLIND_SHARE)
         clean = data.latents[torch.from_numpy(chosen)].float()
-        return noise_loss(lambda x, ratio: decoder(x, ratio, semantic, context), clean, rng)
+        return noise_loss(lambda x, ratio: decoder(x, ratio, semantic, context), clean, rng, _LEAN)
 
     return _quickly(work / "decoder.pt", build_decoder(), course, loss, 24, preview)
 

@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         contact_sheet(sheet, work / f"pixels-{step:06d}.png", 11)
 
-    course = Course(options.steps, 2e-3, save_every=500, decay=0.998)
+    course = Course(options.steps, 8e-4, cool_down=0.8, save_every=500, decay=0.998)
     model = train(work / "pixels.pt", build_pixel_unet(), course, loss, 31, preview)
     export(model, work / "ddpm-shapes")
 
@@ -166,8 +166,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--work-dir", type=Path, default=Path("build/pixels"), help="checkpoints and previews"
     )
-    parser.add_argument("--steps", type=int, default=12500)
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=12000)
+    parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--pictures", type=int, default=20000)
     return parser
 

@@ -54,8 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     courses = {
         "compressor": Course(options.compressor_steps, 2e-3),
         "vqgan": Course(options.vqgan_steps, 2e-3),
-        "decoder": Course(options.decoder_steps, 2e-3, cool_down=0.25),
-        "prior": Course(options.prior_steps, 1e-3),
+        "decoder": Course(options.decoder_steps, 1e-3, cool_down=0.8),
+        "prior": Course(options.prior_steps, 1e-3, cool_down=0.7),
     }
     # A finished stage is read from its file, so that naming a later one trains no other.
     if wanted == ["compressor"]:
@@ -156,9 +156,9 @@ def _parser() -> argparse.ArgumentParser:
         "--work-dir", type=Path, default=Path("build/wuerstchen"), help="checkpoints and previews"
     )
     parser.add_argument("--only", choices=STAGES, action="append", help="train this stage alone")
-    parser.add_argument("--compressor-steps", type=int, default=7200)
+    parser.add_argument("--compressor-steps", type=int, default=9800)
     parser.add_argument("--vqgan-steps", type=int, default=2200)
-    parser.add_argument("--decoder-steps", type=int, default=16000)
+    parser.add_argument("--decoder-steps", type=int, default=30000)
     parser.add_argument("--decoder-batch", type=int, default=16)
     parser.add_argument("--prior-steps", type=int, default=5000)
     parser.add_argument("--prior-batch", type=int, default=64)
