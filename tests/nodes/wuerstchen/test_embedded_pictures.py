@@ -24,7 +24,7 @@ STAR = Scene("black", (Thing("star", "yellow", "small", 0.5, 0.5, 0.14),), "sing
 def right(path: Path, scene: Scene) -> bool:
     with Image.open(path) as picture:
         verdict = judge(np.asarray(picture.convert("RGB")), scene)
-    # Its shapes are right in less than half of the pictures: docs/embedded-wuerstchen.md.
+    # Its shapes are right in three of four pictures: docs/embedded-wuerstchen.md.
     return verdict.background and verdict.colour and verdict.count and verdict.place
 
 
