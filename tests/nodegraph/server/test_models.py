@@ -15,7 +15,7 @@ from tests.nodegraph.toy import toy_folders
 def paths_of(root: Path) -> tuple[Path, Path]:
     """The toy models folder, beside it a file that names two folders more, and what they hold."""
     models = toy_folders(root).models[0]
-    for name in ("nets/theirs.safetensors", "nets/toy.safetensors", "face/f.pt"):
+    for name in ("nets/theirs.safetensors", "nets/toy.safetensors", "face/f.safetensors"):
         path = root / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"theirs")
@@ -30,7 +30,7 @@ async def test_listings_and_node_types_tell_of_every_folder(tmp_path: Path) -> N
         assert {"checkpoints", "face_restore"} <= set(await server.get("/models"))
         assert "../odd" not in await server.get("/models")
         assert await server.get("/models/checkpoints") == ["theirs.safetensors", "toy.safetensors"]
-        assert await server.get("/models/face_restore") == ["f.pt"]
+        assert await server.get("/models/face_restore") == ["f.safetensors"]
         told = await server.get("/object_info/ToyLoadModel")
         choices = told["ToyLoadModel"]["input"]["required"]["name"][0]
         assert choices == ["theirs.safetensors", "toy.safetensors"]
@@ -39,7 +39,7 @@ async def test_listings_and_node_types_tell_of_every_folder(tmp_path: Path) -> N
         assert places["face_restore"][:2] == [str(models / "face_restore"), str(tmp_path / "face")]
         # What is read at the start holds: the file may be edited while the server runs.
         file.write_text("a: [")
-        assert await server.get("/models/face_restore") == ["f.pt"]
+        assert await server.get("/models/face_restore") == ["f.safetensors"]
 
 
 async def test_a_worker_runs_with_a_model_of_a_named_folder(tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ async def test_a_browser_must_say_json_and_a_script_need_not(tmp_path: Path) -> 
 
 async def test_nothing_changes_by_get(tmp_path: Path) -> None:
     async with served(tmp_path) as server:
-        for path in ("/interrupt", "/free", "/queue/pause", "/upload/image", "/workflows/a/run", "/run"):
+        for path in ("/interrupt", "/free", "/queue/resume", "/upload/image", "/workflows/a/run", "/run"):
             async with server.session.get(server.url + path) as answer:
                 assert answer.status == 405
                 assert (await answer.json())["error"]["type"] == "method_not_allowed"
