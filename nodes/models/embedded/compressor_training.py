@@ -130,9 +130,9 @@ def point_at(scenes: Sequence[Scene], count: int, rng: np.random.Generator) -> P
     shapes = np.array([SHAPES.index(t.shape) if t else UNSAID for t in turns])
     places = np.column_stack([offsets, np.log(centres[:, 2] / 0.2) * 2])
     return Pointed(
-        torch.from_numpy(points).float().unflatten(0, (-1, count)),
-        torch.from_numpy(shapes).unflatten(0, (-1, count)),
-        torch.from_numpy(places).float().unflatten(0, (-1, count)),
+        torch.from_numpy(points).float().view(-1, count, 2),
+        torch.from_numpy(shapes).view(-1, count),
+        torch.from_numpy(places).float().view(-1, count, 3),
     )
 
 
@@ -190,7 +190,8 @@ def train_compressor(
         )
         off = (places - asked.places.to(device)).abs().mean(dim=2)
         off = (off * (asked.shapes.to(device) != UNSAID)).mean()
-        return drawn + named.sum() * (_NAMING / _BATCH) + wrong * _NAMING + off
+        total: Tensor = drawn + named.sum() * (_NAMING / _BATCH) + wrong * _NAMING + off
+        return total
 
     pair = Pair().to(device)
     pair.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
