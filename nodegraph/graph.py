@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from nodegraph.errors import Problem, ValidationError, shown
 from nodegraph.findings import Findings
 from nodegraph.folders import Folders
-from nodegraph.inputs import NOTHING, BoundNode, Entry, Inputs, Link
+from nodegraph.inputs import NOTHING, BoundNode, Entry, Inputs, Link, problem_at
 from nodegraph.limits import MAX_TITLE
-from nodegraph.links import BadLink, Fault, bad_link, cycles, digraph_of, no_output, problem_at, wrong_type
+from nodegraph.links import BadLink, Fault, bad_link, cycles, digraph_of, no_output, wrong_type
 from nodegraph.modes import as_link, resolve
 from nodegraph.node import NodeSpec, OutputSpec
 from nodegraph.sockets import assignable
@@ -256,7 +256,7 @@ class Binder:
     def _no_source(self, node: BoundNode, name: str, source: str, entries: Mapping[str, Entry]) -> Problem:
         text = f"it links to node {shown(source)}, which is not there."
         hint = self._inputs.suggestions.hint("node", source, entries.keys())
-        return problem_at(node, name, "bad_linked_input", text, hint=hint)
+        return problem_at(node, "bad_linked_input", text, input=name, hint=hint)
 
     def _no_target(self, target: str, entries: Mapping[str, Entry]) -> Problem:
         return Problem(

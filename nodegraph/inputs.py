@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 from nodegraph.errors import NodeError, Problem, shown
 from nodegraph.findings import Findings, Suggestions
@@ -42,6 +42,49 @@ class BoundNode:
     """(source id, output index) by input; where the node takes **kwargs, undeclared inputs too."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Undeclared literals, for a node that takes **kwargs."""
+
+
+class Named(Protocol):
+    """A node as its problems name it."""
+
+    @property
+    def id(self) -> str:
+        """Its id in the workflow."""
+        ...
+
+    @property
+    def spec(self) -> NodeSpec:
+        """Its declaration."""
+        ...
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        ...
+
+
+def problem_at(
+    node: Named,
+    code: str,
+    message: str,
+    *,
+    input: str | None = None,
+    found: str | None = None,
+    allowed: str | None = None,
+    hint: str | None = None,
+) -> Problem:
+    """A problem of a node, or of one of its inputs."""
+    return Problem(
+        code=code,
+        message=message,
+        node=node.id,
+        title=node.title,
+        class_type=node.spec.name,
+        input=input,
+        found=found,
+        allowed=allowed,
+        hint=hint,
+    )
 
 
 class _Type:
@@ -217,6 +260,16 @@ class _One:
         self.warnings = warnings
         self.failed = False
 
+    @property
+    def spec(self) -> NodeSpec:
+        """The node's declaration."""
+        return self.kind.spec
+
+    @property
+    def title(self) -> str:
+        """What people call the node."""
+        return self.entry.title or self.kind.spec.display_name
+
     def bound(self) -> BoundNode:
         """The node; every declared input that has no problem is in it."""
         entry, spec = self.entry, self.kind.spec
@@ -246,8 +299,7 @@ class _One:
             self._missing(missing)
         if spec.validate is not None and not self.failed:
             self._hook(literals)
-        title = entry.title or spec.display_name
-        return BoundNode(self.id, spec, title, literals or NOTHING, links, extra)
+        return BoundNode(self.id, spec, self.title, literals or NOTHING, links, extra)
 
     def _convert(self, name: str, item: InputSpec, raw: Any, literals: dict[str, Any]) -> None:
         try:
@@ -263,7 +315,8 @@ class _One:
 
     def _between_steps(self, name: str, value: int, step: int) -> Problem:
         lower = value - value % step
-        return self.problem(
+        return problem_at(
+            self,
             "value_between_steps",
             f"the value is no multiple of {step}: the node takes it as {lower}.",
             input=name,
@@ -275,8 +328,8 @@ class _One:
         if error.options and isinstance(raw, str):
             what = f"choice of {name} of {self.kind.spec.name}"
             hint = self.inputs.suggestions.hint(what, raw, error.options)
-        return self.problem(
-            error.code, error.message, input=name, found=shown(raw), allowed=error.allowed, hint=hint
+        return problem_at(
+            self, error.code, error.message, input=name, found=shown(raw), allowed=error.allowed, hint=hint
         )
 
     def _undeclared(self, missing: list[str]) -> tuple[Mapping[str, Link], Mapping[str, Any]]:
@@ -298,7 +351,7 @@ class _One:
         spec = self.kind.spec
         hint = self.inputs.suggestions.hint(f"input of {spec.name}", name, spec.inputs.keys())
         text = f"{spec.name} has no input {name!r}; it is ignored."
-        return self.problem("undeclared_input", text, input=name, hint=hint)
+        return problem_at(self, "undeclared_input", text, input=name, hint=hint)
 
     def _unknown_names(self) -> list[str]:
         names = self.kind.names
@@ -313,7 +366,7 @@ class _One:
         near = self.inputs.suggestions.nearest(f"unknown input of node {self.id}", name, unknown)
         hint = f"{near[0]!r} is given, which the node does not have: is {name!r} meant?" if near else None
         text = f"the input {name!r} ({self.kind.spec.inputs[name].type}) is required and not given."
-        return self.problem("required_input_missing", text, input=name, hint=hint)
+        return problem_at(self, "required_input_missing", text, input=name, hint=hint)
 
     def _hook(self, literals: Mapping[str, Any]) -> None:
         verdict = self.inputs.run_hook(self.kind, literals)
@@ -322,8 +375,9 @@ class _One:
 
     def _verdict(self, verdict: str | NodeError) -> Problem:
         if isinstance(verdict, str):
-            return self.problem("custom_validation_failed", verdict)
-        return self.problem(
+            return problem_at(self, "custom_validation_failed", verdict)
+        return problem_at(
+            self,
             "custom_validation_failed" if verdict.code == "node_failed" else verdict.code,
             verdict.message,
             input=verdict.input,
@@ -336,26 +390,3 @@ class _One:
         """Add an error of this node."""
         self.failed = True
         self.errors.add(self.id, make)
-
-    def problem(
-        self,
-        code: str,
-        message: str,
-        *,
-        input: str | None = None,
-        found: str | None = None,
-        allowed: str | None = None,
-        hint: str | None = None,
-    ) -> Problem:
-        """A problem of this node."""
-        return Problem(
-            code=code,
-            message=message,
-            node=self.id,
-            title=self.entry.title or self.kind.spec.display_name,
-            class_type=self.kind.spec.name,
-            input=input,
-            found=found,
-            allowed=allowed,
-            hint=hint,
-        )

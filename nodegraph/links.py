@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nodegraph.errors import Problem, shown
-from nodegraph.inputs import BoundNode, Entry, Link
+from nodegraph.inputs import BoundNode, Entry, Link, problem_at
 from nodegraph.node import OutputSpec
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def no_output(
     """The problem of a link to an output that its source does not have; `entry` is the source, where it is given."""
     listed = ", ".join(f"{i} ({item.name})" for i, item in enumerate(outputs)) or "it has no outputs"
     text = f"it links to output {link[1]} of {_place(link[0], entry)}, which does not exist."
-    return problem_at(node, name, "bad_linked_input", text, allowed=listed)
+    return problem_at(node, "bad_linked_input", text, input=name, allowed=listed)
 
 
 def wrong_type(
@@ -116,32 +116,8 @@ def wrong_type(
     """The problem of a link to an output of a type that the input does not take."""
     place = f"output {link[1]} ({output.name}) of {_place(link[0], entry)}"
     text = f"{place} is of type {output.type}, but the input takes {wanted}."
-    return problem_at(node, name, "return_type_mismatch", text, found=output.type, allowed=wanted)
+    return problem_at(node, "return_type_mismatch", text, input=name, found=output.type, allowed=wanted)
 
 
 def _place(source: str, entry: Entry | None) -> str:
     return f"node {source}" if entry is None else f"node {source} ({entry.class_type})"
-
-
-def problem_at(
-    node: BoundNode,
-    name: str,
-    code: str,
-    message: str,
-    *,
-    found: str | None = None,
-    allowed: str | None = None,
-    hint: str | None = None,
-) -> Problem:
-    """A problem of an input of a node."""
-    return Problem(
-        code=code,
-        message=message,
-        node=node.id,
-        title=node.title,
-        class_type=node.spec.name,
-        input=name,
-        found=found,
-        allowed=allowed,
-        hint=hint,
-    )
