@@ -21,34 +21,33 @@ function useFits(node: string, type: string, side: "source" | "target"): boolean
   });
 }
 
-export function InputSocket({ node, title, type, name }: SocketProps) {
-  const fits = useFits(node, type, "target");
+function Socket({ node, side, type, id, label }: {
+  readonly node: string;
+  readonly side: "source" | "target";
+  readonly type: string;
+  readonly id: string;
+  readonly label: string;
+}) {
   return (
     <Handle
-      type="target"
-      position={Position.Left}
-      id={inputHandle(name)}
+      type={side}
+      position={side === "target" ? Position.Left : Position.Right}
+      id={id}
       className="socket"
-      data-fits={fits}
-      aria-label={t("socket.input", { name, title, type })}
+      data-fits={useFits(node, type, side)}
+      aria-label={label}
       title={type}
       style={{ background: colourOf(type) }}
     />
   );
 }
 
+export function InputSocket({ node, title, type, name }: SocketProps) {
+  const label = t("socket.input", { name, title, type });
+  return <Socket node={node} side="target" type={type} id={inputHandle(name)} label={label} />;
+}
+
 export function OutputSocket({ node, title, type, name, index }: SocketProps & { readonly index: number }) {
-  const fits = useFits(node, type, "source");
-  return (
-    <Handle
-      type="source"
-      position={Position.Right}
-      id={outputHandle(index)}
-      className="socket"
-      data-fits={fits}
-      aria-label={t("socket.output", { name, title, type })}
-      title={type}
-      style={{ background: colourOf(type) }}
-    />
-  );
+  const label = t("socket.output", { name, title, type });
+  return <Socket node={node} side="source" type={type} id={outputHandle(index)} label={label} />;
 }
