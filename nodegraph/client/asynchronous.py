@@ -64,9 +64,7 @@ class AsyncClient(Transfers):
         seconds the run may take, `webhook` the address that is told of its end. A workflow of which some outputs are
         wrong is refused with ValidationError, unless `partial` has the others run.
         """
-        values = await self._sent(parameters)
-        changed = workflow.with_values(values) if values else workflow
-        body = self._body(changed, targets, webhook, strict=not partial)
+        body = await self._body(workflow, parameters, targets, webhook, strict=not partial)
         body["front"] = front
         if timeout is not None:
             body["timeout"] = timeout
@@ -89,18 +87,24 @@ class AsyncClient(Transfers):
         The last parameter changes quickest; with `zip` the first values go together, then the second. `parameters` are
         those of every run; Paths are files here, as in `submit`. Raises ValidationError for more than 1,000 runs.
         """
-        given = await self._sent(parameters)
-        changed = workflow.with_values(given) if given else workflow
+        body = await self._body(workflow, parameters, targets, webhook, strict=True)
         lists = {name: [await self._file(value) for value in items] for name, items in values.items()}
-        body = self._body(changed, targets, webhook, strict=True)
         body |= {"sweep": lists, "sweep_mode": mode}
         found = await self._connection.json("POST", "/run?wait=0", 202, 409, 422, json=body)
         return [str(run["id"]) for run in found.get("runs", [found])]
 
-    def _body(
-        self, workflow: Workflow, targets: Sequence[str] | None, webhook: str | None, *, strict: bool
+    async def _body(
+        self,
+        workflow: Workflow,
+        parameters: Mapping[str, Any] | None,
+        targets: Sequence[str] | None,
+        webhook: str | None,
+        *,
+        strict: bool,
     ) -> dict[str, Any]:
-        body: dict[str, Any] = {**workflow.document(), "client_id": self.id, "strict": strict}
+        values = await self._sent(parameters)
+        changed = workflow.with_values(values) if values else workflow
+        body: dict[str, Any] = {**changed.document(), "client_id": self.id, "strict": strict}
         if targets is not None:
             body["partial_execution_targets"] = list(targets)
         if webhook is not None:
