@@ -60,7 +60,7 @@ class Resources:
             for resource in reversed(tuple(self._open.values())):
                 try:
                     resource.close()
-                except Exception as raised:
+                except Exception as raised:  # the rest is closed all the same, then the first is raised
                     error = error or raised
             self._open.clear()
         self.threads.close()

@@ -134,7 +134,7 @@ class Webhooks:
             return error.problems[0].message, False
         except JobError:
             raise
-        except Exception:
+        except Exception:  # one delivery's fault must not end those of the others
             LOG.exception("the webhook of job %s failed", item.job)
             return "the server failed; its log says why.", False
         if 200 <= status < 300:

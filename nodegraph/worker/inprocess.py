@@ -74,7 +74,7 @@ class InProcessWorker:
             self._reason = "it ended by itself"
         except NodegraphError as error:
             self._reason, self._lines = "it could not start", tuple(str(error).splitlines())
-        except Exception as error:
+        except Exception as error:  # as a process that dies: the supervisor is told why
             self._reason = f"it failed: {type(error).__name__}"
             self._lines = tuple(traceback.format_exc().splitlines())
         finally:

@@ -204,7 +204,7 @@ class Service:
             done = await self._events(session, run, token, batch)
         except ValidationError as error:
             done = Done(run.job, "failed", problems=error.problems)
-        except Exception as error:
+        except Exception as error:  # a fault of the engine fails the run; the worker goes on
             traceback.print_exc()
             done = Done(run.job, "failed", problems=(_fault(error),))
         finally:
@@ -244,7 +244,7 @@ class Service:
                 rows = tuple(asdict(row) for row in session.plan(report.graph).rows(session.cache))
         except ValidationError as error:
             return Answer(asked.id, error.problems)
-        except Exception as error:
+        except Exception as error:  # a pack's fault is the answer; the worker goes on
             traceback.print_exc()
             return Answer(asked.id, (_fault(error),))
         targets = report.graph.targets if report.graph is not None else ()
@@ -257,7 +257,7 @@ class Service:
                 await asyncio.to_thread(session.cache.shed)
             if asked.unload_models:
                 await asyncio.to_thread(session.resources.release)
-        except Exception:
+        except Exception:  # nobody waits for an answer: the log has it
             traceback.print_exc()
 
     def _ready(self, session: Session) -> Ready:

@@ -443,7 +443,7 @@ def test_fit_shows_the_selection_and_far_away_only_titles_are_drawn(page: Page) 
     assert page.locator(".minimap .react-flow__minimap-node").count() == page.locator(".node").count()
 
 
-def test_a_sub_graph_is_made_opened_edited_unpacked_and_run(page: Page) -> None:
+def test_a_sub_graph_is_made_opened_edited_and_unpacked(page: Page) -> None:
     before = document(page)
     select(page, "Prompt", "Negative prompt")
     choose(page, node(page, "Prompt").locator(".head .name"), "Make a sub-graph")
