@@ -11,7 +11,8 @@ import torch
 from safetensors import safe_open
 
 from nodegraph.node import Context, Folders, NodeError
-from nodes.latent_files import load_latent, save_latent
+from nodes.forms import LatentForm
+from nodes.latent_files import _foresee, load_latent, save_latent
 from nodes.values import Latent
 from tests.nodes.conftest import MakeContext
 
@@ -29,6 +30,38 @@ def test_a_saved_latent_loads_again(make_context: MakeContext, folders: Folders)
     with safe_open(folders.input / "mine.latent", "pt") as opened:
         assert sorted(opened.keys()) == ["latent_format_version_0", "latent_tensor"]
         assert json.loads(opened.metadata()["prompt"]) == DOCUMENT["prompt"]
+
+
+@pytest.mark.parametrize("downscale", [4, 8, 128 / 3, 42.67])
+def test_how_many_pixels_it_stands_for_is_kept(
+    make_context: MakeContext, folders: Folders, downscale: float
+) -> None:
+    context = make_context(DOCUMENT)
+    (file,) = save_latent(Latent(torch.zeros(1, 16, 3, 5), downscale=downscale), context).ui["latents"]
+    file.path.rename(folders.input / "mine.latent")
+    assert load_latent("mine.latent", context).downscale == downscale
+    (form,) = _foresee("mine.latent", context.runtime).outputs
+    assert form == LatentForm(1, 16, 3, 5, downscale=downscale)
+    with safe_open(folders.input / "mine.latent", "pt") as opened:
+        assert sorted(opened.keys()) == ["latent_format_version_0", "latent_tensor"]
+        assert ("downscale" in opened.metadata()) == (downscale != 8)
+
+
+@pytest.mark.parametrize("noted", ["", "none", "nan", "0", "-4", "inf", "{}"])
+def test_what_is_no_number_of_pixels_is_refused(context: Context, folders: Folders, noted: str) -> None:
+    tensors = {"latent_tensor": torch.zeros(1, 4, 2, 2), "latent_format_version_0": torch.zeros(0)}
+    safetensors.torch.save_file(tensors, folders.input / "a.latent", {"downscale": noted})
+    for read in (load_latent, lambda name, context: _foresee(name, context.runtime)):
+        with pytest.raises(NodeError, match="how many pixels") as caught:
+            read("a.latent", context)
+        assert caught.value.found == repr(noted)
+
+
+def test_it_is_kept_where_the_workflow_is_not(make_context: MakeContext, folders: Folders) -> None:
+    context = make_context(DOCUMENT, metadata=False)
+    (file,) = save_latent(Latent(torch.zeros(1, 4, 2, 2), downscale=4), context).ui["latents"]
+    with safe_open(file.path, "pt") as opened:
+        assert opened.metadata() == {"downscale": "4"}
 
 
 def test_a_file_without_the_version_is_scaled(context: Context, folders: Folders) -> None:
