@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 SECRETS = ("auth_token_comfy_org", "api_key_comfy_org")
-"""Entries of extra_data with which editors pass on credentials. They are dropped: nothing here needs them."""
+"""Entries of extra_data, at any depth, with which editors pass on credentials. They are dropped: nothing here needs them."""
 _ENVELOPE = frozenset(
     {
         *("client_id", "prompt_id", "number", "front", "extra_data", "partial_execution_targets"),
@@ -173,7 +173,7 @@ def _accepted(state: State, data: dict[str, Any], body: PromptBody, key: str | N
     from nodegraph.graph import check
     from nodegraph.workflow import Workflow
 
-    extra = {name: value for name, value in (body.extra_data or {}).items() if name not in SECRETS}
+    extra: dict[str, Any] = _without_secrets(body.extra_data or {})
     # Not kept with the workflow, which goes into pictures: an address may hold a secret of its receiver's.
     listed = extra.pop("webhook", None)
     webhook = listed if body.webhook is None else body.webhook
@@ -207,6 +207,13 @@ def _accepted(state: State, data: dict[str, Any], body: PromptBody, key: str | N
         webhook=webhook,
     )
     return Accepted(made, node_errors, report.warnings)
+
+
+def _without_secrets(data: Any) -> Any:
+    """JSON data, which was bounded in depth when it was read, without the credentials in it."""
+    if isinstance(data, dict):
+        return {name: _without_secrets(value) for name, value in data.items() if name not in SECRETS}
+    return [_without_secrets(value) for value in data] if isinstance(data, list) else data
 
 
 def _text(data: Any) -> str:

@@ -210,11 +210,17 @@ async def test_what_is_no_http_does_not_stop_the_server(tmp_path: Path) -> None:
 async def test_credentials_that_editors_pass_on_are_not_kept(tmp_path: Path) -> None:
     secret = "comfyui-0123456789"
     async with served(tmp_path) as server:
-        body = {
-            **GRAPH,
-            "extra_data": {"api_key_comfy_org": secret, "auth_token_comfy_org": secret, "extra_pnginfo": {}},
+        names = ("api_key_comfy_org", "auth_token_comfy_org")
+        extra = {
+            **dict.fromkeys(names, secret),
+            "extra_pnginfo": {
+                "workflow": {"extra": {"deep": [1, [{names[0]: secret, "kept": "beside it"}]]}},
+                names[1]: {"token": secret},
+            },
         }
-        made = await server.post("/prompt", body)
+        made = await server.post("/prompt", {**GRAPH, "extra_data": extra})
+        ((_, _, _, kept, _),) = (await server.get("/queue"))["queue_pending"]
+        assert kept == {"extra_pnginfo": {"workflow": {"extra": {"deep": [1, [{"kept": "beside it"}]]}}}}
         assert secret not in str(await server.get("/queue"))
         assert secret not in str(await server.get(f"/jobs/{made['prompt_id']}"))
         await close_store(server)
