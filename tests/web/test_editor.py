@@ -79,7 +79,7 @@ def test_the_example_runs_and_its_picture_is_shown_and_what_is_unchanged_is_cach
     red, _, blue = picture.convert("RGB").getpixel((64, 64))  # type: ignore[misc]
     assert red > blue, "the example asks for a red circle"
 
-    field(page, "steps of Sampler").fill("3")
+    field(page, "steps of Sampler").fill("7")
     run(page)
     assert node(page, "Prompt").get_attribute("data-state") == "cached"
     assert node(page, "Sampler").get_attribute("data-state") == "done"

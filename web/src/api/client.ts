@@ -20,7 +20,7 @@ export class ServerError extends Error {
 
 async function send(path: string, options: RequestInit = {}): Promise<Response> {
   try {
-    return await fetch(`/api${path}`, { cache: "no-cache", ...options });
+    return await fetch(path.startsWith("/api/") ? path : `/api${path}`, { cache: "no-cache", ...options });
   } catch {
     throw new ServerError(0, "The server cannot be reached.");
   }
@@ -197,6 +197,13 @@ export const api = {
     form.append("image", file);
     const found = await json("/upload/image", { method: "POST", body: form });
     return isObject(found) ? [found["subfolder"], found["name"]].filter(Boolean).join("/") : "";
+  },
+
+  /** The bytes of a picture. */
+  async file(file: ImageFile): Promise<Blob> {
+    const response = await send(this.view(file));
+    if (!response.ok) throw new ServerError(response.status, response.statusText);
+    return await response.blob();
   },
 
   /** The address of a picture; with `small`, packed for a list. */

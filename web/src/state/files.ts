@@ -120,7 +120,7 @@ export async function download(form: "document" | "api" | "ui"): Promise<void> {
 }
 
 /** The title as a name of a file. */
-function fileName(): string {
+export function fileName(): string {
   const { title } = useDocument.getState().workflow;
   const clean = title.replace(/[/\\:*?"<>|\p{Cc}]/gu, " ").replace(/^[. ]+|[. ]+$/g, "");
   return clean.slice(0, 80).trim() || "workflow";

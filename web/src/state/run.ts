@@ -195,7 +195,7 @@ function end(run: Shown): Shown {
   const images = Object.values(run.nodes).flatMap((node) => node.images ?? []);
   useRun.setState(({ recent, changes }) => ({ recent: [...images, ...recent].slice(0, MOST_RECENT), changes: changes + 1 }));
   if (front && run.status === "failed") useUi.getState().show("problems");
-  else if (front && images.length && !KEEPING.has(useUi.getState().panel ?? "")) useUi.getState().show("result");
+  else if (front && images.length && !useUi.getState().app && !KEEPING.has(useUi.getState().panel ?? "")) useUi.getState().show("result");
   return { ...found, ended: Date.now() };
 }
 

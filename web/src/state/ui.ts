@@ -75,6 +75,12 @@ export const useUi = create<UiState>()((set) => ({
   },
 }));
 
+/** The form of declared parameters in place of the graph, and back. */
+export function toggleApp(): void {
+  // The form shows what was made itself.
+  useUi.setState(({ app, panel }) => ({ app: !app, search: null, panel: !app && panel === "result" ? null : panel }));
+}
+
 function storedTheme(): Theme {
   const stored = localStorage.getItem(THEME);
   return stored === "light" || stored === "dark" ? stored : "system";

@@ -8,6 +8,7 @@ import { follow } from "../state/run";
 import { restore } from "../state/tabs";
 import { useUi } from "../state/ui";
 import { t } from "../strings";
+import { AppView } from "./app/AppView";
 import { Canvas } from "./canvas/Canvas";
 import { Help } from "./Help";
 import { Panels } from "./panels/Panels";
@@ -16,7 +17,7 @@ import { useShortcuts } from "./shortcuts";
 import { LinkDialog } from "./LinkDialog";
 import { TabStrip } from "./TabStrip";
 import { TopBar } from "./TopBar";
-import { Viewer } from "./Viewer";
+import { Viewer } from "./viewer/Viewer";
 
 const FIRST_EXAMPLE = "text_to_image";
 const RETRY = 1500;
@@ -70,6 +71,7 @@ export function App() {
 
 function Editor() {
   useShortcuts();
+  const app = useUi((ui) => ui.app);
   const online = useUi((ui) => ui.online);
   return (
     <div className="editor">
@@ -81,7 +83,7 @@ function Editor() {
         </div>
       )}
       <div className="work">
-        <Canvas />
+        {app ? <AppView /> : <Canvas />}
         <Panels />
       </div>
       <SearchBox />

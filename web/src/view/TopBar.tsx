@@ -7,7 +7,7 @@ import { setAuto } from "../state/auto";
 import { edit, redo, undo, useDocument } from "../state/document";
 import { copyLink, download, openExample, openFile, openNew, openSaved, save } from "../state/files";
 import { cancel, start, useRun } from "../state/run";
-import { useUi, type Theme } from "../state/ui";
+import { toggleApp, useUi, type Theme } from "../state/ui";
 import { t } from "../strings";
 import { Icon, type IconName } from "./icons";
 import { nodeTitle } from "./titles";
@@ -28,12 +28,22 @@ export function TopBar() {
       <History />
       <span className="space" />
       <Status />
+      <AppSwitch />
       <ThemeSwitch />
       <button className="plain" onClick={() => useUi.setState({ help: true })} title={t("bar.shortcuts")} aria-label={t("bar.shortcuts")}>
         <Icon name="help" />
       </button>
       <RunButton />
     </header>
+  );
+}
+
+function AppSwitch() {
+  const app = useUi((ui) => ui.app);
+  return (
+    <button className="plain" aria-pressed={app} onClick={toggleApp} title={t("bar.app")} aria-label={t("bar.app")}>
+      <Icon name="form" />
+    </button>
   );
 }
 

@@ -16,6 +16,7 @@ const PATHS = {
   download: "M8 2v8M5 7l3 3 3-3M3 13h10",
   chevron: "M4 6l4 4 4-4",
   search: "M7 3a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM10 10l4 4",
+  copy: "M6 6h7.5v7.5H6zM10 6V2.5H2.5V10H6",
   plus: "M8 3v10M3 8h10",
   pause: "M5.5 3.5v9M10.5 3.5v9",
   trash: "M3 4.5h10M6 4.5V3h4v1.5M4.5 4.5l.6 8.5h5.8l.6-8.5M7 7v3.5M9 7v3.5",

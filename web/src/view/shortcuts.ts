@@ -7,7 +7,7 @@ import { redo, undo } from "../state/document";
 import { save } from "../state/files";
 import { cancel, start } from "../state/run";
 import { cycleTab, newTab } from "../state/tabs";
-import { useUi } from "../state/ui";
+import { toggleApp, useUi } from "../state/ui";
 import type { StringKey } from "../strings";
 import * as actions from "./canvas/actions";
 import { selectAll } from "./canvas/flow";
@@ -50,6 +50,7 @@ export const SHORTCUTS: readonly Shortcut[] = [
   { keys: ["q"], label: "shortcuts.queue", run: () => togglePanel("queue") },
   { keys: ["h"], label: "shortcuts.history", run: () => togglePanel("history") },
   { keys: ["p"], label: "shortcuts.plan", run: () => togglePanel("plan") },
+  { keys: ["e"], label: "shortcuts.app", run: toggleApp },
   { keys: ["?"], label: "shortcuts.help", run: () => useUi.setState({ help: true }) },
 ];
 

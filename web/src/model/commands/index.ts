@@ -9,3 +9,4 @@ export * from "./items";
 export * from "./wires";
 export * from "./arrange";
 export * from "./subgraphs";
+export * from "./parameters";

@@ -4,6 +4,7 @@ import type { GraphNode } from "../../model/workflow";
 import { edit } from "../../state/document";
 import { t } from "../../strings";
 import { WIDGETS } from ".";
+import { Declare } from "./Declare";
 
 /** An input with its name and the widget of its kind; while a link feeds it, the link's say goes. */
 export function Widget({ node, input, title }: { node: GraphNode; input: InputType; title: string }) {
@@ -26,6 +27,7 @@ export function Widget({ node, input, title }: { node: GraphNode; input: InputTy
           set={(value) => edit(setValue(node.id, input.name, value), { merge: `${node.id} ${input.name}` })}
         />
       )}
+      {!linked && <Declare node={node.id} input={input.name} title={title} />}
     </>
   );
 }
