@@ -14,6 +14,8 @@ NAME = "settings.json"
 _MOST = 2**20
 """Bytes of settings that are read."""
 _MODELS = "models"
+_PATIENCE = 30.0
+"""Seconds that a change waits for those that others make."""
 
 
 def config_dir() -> Path | None:
@@ -65,6 +67,7 @@ def forget_models(paths: Sequence[Path]) -> tuple[Path, ...]:
 def _change(change: Callable[[list[str]], list[str]]) -> tuple[Path, ...]:
     import json
 
+    from nodegraph.locking import locked
     from nodegraph.naming import write_atomically
 
     folder = config_dir()
@@ -77,11 +80,13 @@ def _change(change: Callable[[list[str]], list[str]]) -> tuple[Path, ...]:
             )
         )
     path = folder / NAME
-    settings = _read(path)
-    settings[_MODELS] = list(dict.fromkeys(change(settings[_MODELS])))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+        # Read and written in one hold: of two commands at once, neither undoes what the other did.
+        with locked(folder / f"{NAME}.lock", _PATIENCE):
+            settings = _read(path)
+            settings[_MODELS] = list(dict.fromkeys(change(settings[_MODELS])))
+            write_atomically(path, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ValidationError(

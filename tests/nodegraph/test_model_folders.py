@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from nodegraph.errors import ValidationError
 from nodegraph.folders import Folders, default_folders
+from nodegraph.locking import locked
 from nodegraph.model_folders import Origin, checked_sources, model_folders
 from nodegraph.remembered import config_dir, forget_models, remember_models, remembered_models
 
@@ -144,6 +147,49 @@ def test_what_is_remembered_stays_in_the_order_of_adding(place: Path) -> None:
         forget_models([place / "a", place / "c"])
     assert str(place / "b") in str(caught.value)
     assert forget_models([place / "b"]) == remembered_models() == (place / "a",)
+
+
+def test_changes_by_several_processes_at_once_are_all_kept(place: Path) -> None:
+    script = """
+import sys
+from pathlib import Path
+from nodegraph.remembered import forget_models, remember_models
+sys.stdin.read()
+for count in range(10):
+    remember_models([Path(f"/of-{sys.argv[1]}/{count}"), Path(f"/gone-{sys.argv[1]}/{count}")])
+    forget_models([Path(f"/gone-{sys.argv[1]}/{count}")])
+"""
+    names = "abcd"
+    running = [
+        subprocess.Popen([sys.executable, "-c", script, name], stdin=subprocess.PIPE) for name in names
+    ]
+    for process in running:
+        assert process.stdin is not None
+        process.stdin.close()
+    assert [process.wait(60) for process in running] == [0] * len(running)
+    known = remembered_models()
+    assert sorted(known) == sorted(Path(f"/of-{name}/{count}") for name in names for count in range(10))
+    for name in names:
+        assert [path.name for path in known if path.parent.name == f"of-{name}"] == [*map(str, range(10))]
+
+
+def test_two_commands_at_once_remember_both(place: Path) -> None:
+    files(place, "x/vae/v.safetensors", "y/vae/v.safetensors")
+    words = [sys.executable, "-m", "nodegraph", "models", "--json", "--add"]
+    running = [subprocess.Popen([*words, str(place / name)], stdout=subprocess.DEVNULL) for name in "xy"]
+    assert [process.wait(60) for process in running] == [0, 0]
+    assert set(remembered_models()) == {place / "x", place / "y"}
+
+
+def test_a_lock_that_another_holds_for_too_long_is_said(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nodegraph.remembered._PATIENCE", 0.05)
+    remember_models([place / "a"])
+    with (
+        locked(place / "config" / "settings.json.lock", 0),
+        pytest.raises(ValidationError, match="cannot be written: another process holds its lock"),
+    ):
+        remember_models([place / "b"])
+    assert remember_models([place / "c"]) == (place / "a", place / "c")
 
 
 @pytest.mark.parametrize(
