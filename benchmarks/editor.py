@@ -1,0 +1,193 @@
+"""What the editor costs with 500 nodes and 801 links: first render, panning, dragging, zooming, and a message of a run.
+
+Prints one JSON object. Chromium without a GPU shows the page of a real server. `fps` is the median over intervals of
+requestAnimationFrame while the mouse moves; on a machine that does other work it says little, so that `script_ms`,
+`layout_ms` and `main_ms` say what processor time of a frame's 16.7 ms the page's main thread took. A run's messages are
+those of a real run of all the nodes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import CDPSession, Page, sync_playwright
+
+ROOT = Path(__file__).parents[1]
+FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
+SOURCES, BLENDS, COLUMNS, MOVES = 99, 400, 25, 90
+
+FRAMES = """() => {
+  window.frames_ = []; window.watching = true;
+  let last = performance.now();
+  const step = now => { window.frames_.push(now - last); last = now; if (window.watching) requestAnimationFrame(step); };
+  requestAnimationFrame(step);
+}"""
+OPEN = """async text => {
+  const input = document.querySelector('#file-menu input[type=file]');
+  const files = new DataTransfer();
+  files.items.add(new File([text], 'large.json', {type: 'application/json'}));
+  input.files = files.files;
+  const began = performance.now();
+  input.dispatchEvent(new Event('change', {bubbles: true}));
+  const frame = () => new Promise(requestAnimationFrame);
+  const shown = () => document.querySelectorAll('.react-flow__node').length > 20;
+  while (!shown()) await frame();
+  await frame();
+  await new Promise(resolve => setTimeout(resolve));
+  return performance.now() - began;
+}"""
+COUNT = """() => {
+  const Real = WebSocket;
+  window.messages = 0;
+  window.WebSocket = class extends Real {
+    constructor(...given) { super(...given); this.addEventListener('message', () => window.messages++); }
+  };
+}"""
+
+
+def document() -> dict[str, Any]:
+    """Blends of pictures of 8 by 8: each takes two of those before it."""
+    prompt: dict[str, Any] = {}
+    for index in range(SOURCES + BLENDS + 1):
+        column, row = divmod(index, (SOURCES + BLENDS) // COLUMNS + 1)
+        place = {"pos": [column * 340, row * 240]}
+        name = str(index)
+        if index < SOURCES:
+            inputs: dict[str, Any] = {"width": 8, "height": 8, "batch_size": 1, "color": index}
+            prompt[name] = {"class_type": "EmptyImage", "inputs": inputs, "_meta": place}
+        elif index < SOURCES + BLENDS:
+            inputs = {"image1": [str(index - SOURCES), 0], "image2": [str(index - 1 - index % 40), 0]}
+            inputs |= {"blend_factor": 0.5, "blend_mode": "normal"}
+            prompt[name] = {"class_type": "ImageBlend", "inputs": inputs, "_meta": place}
+        else:
+            inputs = {"images": [str(index - 1), 0]}
+            prompt[name] = {"class_type": "PreviewImage", "inputs": inputs, "_meta": place}
+    return {"nodegraph": 1, "title": "Large", "prompt": prompt}
+
+
+def spent(session: CDPSession) -> dict[str, float]:
+    """Seconds that the main thread has spent so far, by kind."""
+    return {item["name"]: item["value"] for item in session.send("Performance.getMetrics")["metrics"]}
+
+
+def motion(page: Page, session: CDPSession, act: Callable[[int], None]) -> dict[str, float]:
+    """What a movement costs a frame."""
+    page.evaluate(FRAMES)
+    before = spent(session)
+    for step in range(MOVES):
+        act(step)
+    after = spent(session)
+    intervals = page.evaluate("() => { window.watching = false; return window.frames_.slice(2) }")
+    per = {name: 1000 * (after[name] - before[name]) / len(intervals) for name in after}
+    return {
+        "frames": len(intervals),
+        "fps": round(1000 / statistics.median(intervals), 1),
+        "script_ms": round(per["ScriptDuration"], 2),
+        "layout_ms": round(per["LayoutDuration"] + per["RecalcStyleDuration"], 2),
+        "main_ms": round(per["TaskDuration"], 2),
+    }
+
+
+def circle(page: Page, x: float, y: float, step: int) -> None:
+    """The mouse, on its way around a point."""
+    page.mouse.move(x + 4 * (step % 45), y + 3 * (step % 30))
+
+
+def measure(page: Page) -> dict[str, Any]:
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    text = json.dumps(document())
+    found: dict[str, Any] = {"first_render_ms": []}
+    for _ in range(5):
+        page.get_by_role("button", name="File", exact=True).click()
+        page.get_by_role("button", name="New, empty").click()
+        page.wait_for_timeout(300)
+        found["first_render_ms"].append(round(page.evaluate(OPEN, text)))
+        page.wait_for_timeout(500)
+    pane = page.locator(".canvas").bounding_box()
+    assert pane is not None
+    x, y = pane["x"] + 12, pane["y"] + 12
+    for zoom in ("far", "near"):
+        if zoom == "near":
+            for _ in range(3):
+                page.mouse.move(pane["x"] + pane["width"] / 2, pane["y"] + pane["height"] / 2)
+                page.mouse.wheel(0, -500)
+                page.wait_for_timeout(300)
+        found[f"drawn_{zoom}"] = page.locator(".react-flow__node").count()
+        page.mouse.move(x, y)
+        page.mouse.down()
+        found[f"pan_{zoom}"] = motion(page, session, partial(circle, page, x, y))
+        page.mouse.up()
+        page.wait_for_timeout(300)
+        nodes = page.locator(".node").all()
+        box = next(
+            box
+            for node in nodes
+            if (box := node.bounding_box()) and box["x"] > pane["x"] + 200 and box["y"] > 150
+        )
+        at = box["x"] + box["width"] / 2, box["y"] + min(12, box["height"] / 2)
+        page.mouse.move(*at)
+        page.mouse.down()
+        found[f"drag_{zoom}"] = motion(page, session, partial(circle, page, *at))
+        page.mouse.up()
+        page.wait_for_timeout(300)
+    page.keyboard.press("f")
+    page.wait_for_timeout(600)
+    before, told = spent(session), page.evaluate("window.messages")
+    began = time.perf_counter()
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.locator('.status:is([data-status="success"], [data-status="failed"])').wait_for(
+        timeout=120_000, state="attached"
+    )
+    found["run_s"] = round(time.perf_counter() - began, 2)
+    after, messages = spent(session), page.evaluate("window.messages") - told
+    found["run"] = page.locator(".status").get_attribute("data-status")
+    found["messages"] = messages
+    for name, kind in (("script_ms", "ScriptDuration"), ("main_ms", "TaskDuration")):
+        found[f"message_{name}"] = round(1000 * (after[kind] - before[kind]) / max(1, messages), 2)
+    return found
+
+
+def main() -> None:
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    command = [sys.executable, "-m", "nodegraph", "serve", "--port", "0", "--device", "cpu", "--no-browser"]
+    with tempfile.TemporaryDirectory() as data:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        command += ["--data-dir", data]
+        with subprocess.Popen(
+            command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True
+        ) as server:
+            assert server.stdout is not None
+            address = re.search(r"http://[\w.:]+", server.stdout.readline())
+            assert address is not None
+            try:
+                with sync_playwright() as playwright:
+                    browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+                    page = browser.new_page(viewport={"width": 1440, "height": 860}, reduced_motion="reduce")
+                    page.add_init_script(f"({COUNT})()")
+                    page.goto(address.group())
+                    page.get_by_role("button", name="Run", exact=True).wait_for()
+                    found = measure(page)
+                    print(
+                        json.dumps({"load": os.getloadavg(), "chromium": browser.version} | found, indent=1)
+                    )
+                    browser.close()
+            finally:
+                server.terminate()
+                server.wait(20)
+
+
+if __name__ == "__main__":
+    main()
