@@ -19,5 +19,6 @@ export default defineConfig({
       },
     },
   },
+  worker: { format: "es", rollupOptions: { output: { entryFileNames: "assets/[name].js" } } },
   test: { include: ["test/**/*.test.ts"], environment: "node" },
 });

@@ -94,7 +94,7 @@ def test_a_picture_is_zoomed_moved_compared_and_says_how_it_was_made(page: Page)
     page.mouse.move(box["x"] + 350, box["y"] + 220, steps=3)
     page.mouse.up()
     until(page, lambda: picture.evaluate("image => image.style.transform") != zoomed)
-    press(page, "Show all of it")
+    page.get_by_role("button", name="show all of it").click()
     until(page, lambda: picture.evaluate("image => image.style.transform") == flat)
     press(page, "Compare side by side")
     sources = [image.get_attribute("src") for image in viewer.locator(".stage img").all()]

@@ -39,7 +39,7 @@ def status(page: Page) -> str:
 
 def downloaded(page: Page, entry: str) -> dict[str, Any]:
     """The JSON that an entry of the File menu downloads."""
-    page.get_by_role("button", name="File").click()
+    page.get_by_role("button", name="File", exact=True).click()
     with page.expect_download() as download:
         page.get_by_role("button", name=entry, exact=True).click()
     found: dict[str, Any] = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
@@ -101,7 +101,7 @@ def test_progress_and_a_preview_are_on_the_node_and_a_run_can_be_cancelled(page:
 
 
 def test_a_picture_is_made_from_an_empty_canvas_by_dragging(page: Page) -> None:
-    page.get_by_role("button", name="File").click()
+    page.get_by_role("button", name="File", exact=True).click()
     page.get_by_role("button", name="New, empty").click()
     for name, x, y in (
         ("load checkpoint", 30, 60),
@@ -199,7 +199,7 @@ def test_a_workflow_is_saved_and_opened_again(page: Page) -> None:
     page.keyboard.press("Control+s")
     page.get_by_text("Saved as “My circles”.").wait_for()
     page.reload()
-    page.get_by_role("button", name="File").click()
+    page.get_by_role("button", name="File", exact=True).click()
     page.get_by_role("button", name="My circles", exact=True).click()
     text = field(page, "text of Prompt")
     assert text.input_value() == "two circles"
@@ -219,7 +219,7 @@ def test_a_file_of_any_format_is_opened(page: Page, form: str, tmp_path: Path) -
         name, data = "file.json", json.dumps(downloaded(page, entry)).encode()
     path = tmp_path / name
     path.write_bytes(data)
-    page.get_by_role("button", name="File").click()
+    page.get_by_role("button", name="File", exact=True).click()
     page.get_by_role("button", name="New, empty").click()
     assert page.locator(".node").count() == 0
     page.locator("#file-menu input[type=file]").set_input_files(path)

@@ -4,6 +4,8 @@ import { isObject, type Json, type JsonObject } from "./json";
 import { BYPASSED, MUTED, RUN, type GraphNode, type Link, type Mode, type Point, type Workflow } from "./workflow";
 
 export const VERSION = 1;
+/** A place beyond this would be out of every reach. */
+const FARTHEST = 1e6;
 const OWN = new Set(["nodegraph", "title", "parameters", "prompt"]);
 
 /** What cannot be read as a workflow, in one sentence for a person. */
@@ -77,7 +79,7 @@ export function readLink(value: Json): Link | null {
 function readPoint(value: Json | undefined): Point | null {
   if (!Array.isArray(value)) return null;
   const [x, y] = value as readonly Json[];
-  return typeof x === "number" && typeof y === "number" && Number.isFinite(x) && Number.isFinite(y) ? [x, y] : null;
+  return typeof x === "number" && typeof y === "number" && Math.abs(x) <= FARTHEST && Math.abs(y) <= FARTHEST ? [x, y] : null;
 }
 
 /** The nodes, those without a place set out by how far they are from where the graph begins. */
@@ -85,12 +87,13 @@ function placed(nodes: Record<string, GraphNode>): Record<string, GraphNode> {
   const homeless = Object.values(nodes).filter((node) => Number.isNaN(node.pos[0]));
   if (!homeless.length) return nodes;
   const depths = new Map<string, number>();
+  const most = Math.min(100, Object.keys(nodes).length);
   // Longest path by repeated passes, bounded: a cycle must not keep it going.
   for (let pass = 0, changed = true; changed && pass < 100; pass++) {
     changed = false;
     for (const node of Object.values(nodes)) {
       const depth = Math.max(0, ...Object.values(node.links).map((link) => (depths.get(link.source) ?? 0) + 1));
-      if (depth !== depths.get(node.id) && depth < 100) {
+      if (depth !== depths.get(node.id) && depth < most) {
         depths.set(node.id, depth);
         changed = true;
       }

@@ -1,6 +1,7 @@
 /** Opening and saving: examples, the server's workflows, files and pictures. */
 
 import { api, ServerError } from "../api/client";
+import { readJsonFile } from "../api/reader";
 import { needsConversion, NotAWorkflow, readWorkflow, writeWorkflow } from "../model/document";
 import { parse, stringify, type Json } from "../model/json";
 import { BrokenLink, hashOf, pack, packedIn, unpack } from "../model/link";
@@ -8,6 +9,7 @@ import type { Problem } from "../model/run";
 import { t } from "../strings";
 import { useDocument } from "./document";
 import { runOf } from "./run";
+import { knows, saveCarefully } from "./saved";
 import { openInTab } from "./tabs";
 import { useUi } from "./ui";
 
@@ -17,7 +19,11 @@ export function openNew(): void {
 
 export const openExample = (name: string): Promise<void> => opening(name, async () => [await api.example(name), []]);
 
-export const openSaved = (name: string): Promise<void> => opening(name, async () => [await api.workflow(name), []]);
+export const openSaved = (name: string): Promise<void> => opening(name, async () => {
+    const found = await api.workflow(name);
+    knows(name, found);
+    return [found, []];
+  });
 
 /** A .json of any format, or a picture that carries a workflow. */
 export const openFile = (file: File): Promise<void> =>
@@ -26,7 +32,10 @@ export const openFile = (file: File): Promise<void> =>
       const found = await api.convert(file);
       return [found.workflow, found.problems];
     }
-    return readText(await file.text());
+    const data = await readJsonFile(file);
+    if (!needsConversion(data)) return [data, []];
+    const found = await api.convert(file);
+    return [found.workflow, found.problems];
   });
 
 async function readText(text: string): Promise<[Json, readonly Problem[]]> {
@@ -92,8 +101,8 @@ export async function save(): Promise<void> {
   const { workflow } = useDocument.getState();
   const name = fileName();
   try {
-    await api.save(name, writeWorkflow(workflow));
-    useUi.getState().tell(t("saved.done", { name }));
+    const kept = await saveCarefully(name, writeWorkflow(workflow));
+    useUi.getState().tell(t(kept ? "saved.done" : "saved.elsewhere", { name }));
   } catch (error) {
     if (!(error instanceof ServerError)) throw error;
     useUi.getState().tell(t("saved.failed", { reason: error.message }));

@@ -6,6 +6,7 @@ import { setTypes } from "../state/document";
 import { openExample, openLink } from "../state/files";
 import { follow } from "../state/run";
 import { restore } from "../state/tabs";
+import { onSavedElsewhere } from "../state/saved";
 import { useUi } from "../state/ui";
 import { t } from "../strings";
 import { AppView } from "./app/AppView";
@@ -70,6 +71,7 @@ export function App() {
 }
 
 function Editor() {
+  useEffect(() => onSavedElsewhere((name) => useUi.getState().tell(t("saved.otherTab", { name }))), []);
   useShortcuts();
   const app = useUi((ui) => ui.app);
   const online = useUi((ui) => ui.online);

@@ -1,8 +1,9 @@
 import { useUi } from "../state/ui";
 import { t } from "../strings";
 import { Dialog } from "./Dialog";
+import { Icon } from "./icons";
 import { keyNames } from "./keys";
-import { SHORTCUTS } from "./shortcuts";
+import { GRAPH_KEYS, SHORTCUTS, type Shortcut } from "./shortcuts";
 
 /** The list of shortcuts. */
 export function Help() {
@@ -10,23 +11,36 @@ export function Help() {
   if (!shown) return null;
   return (
     <Dialog label={t("shortcuts.label")} className="dialog" onClose={() => useUi.setState({ help: false })}>
-      <h2>{t("shortcuts.label")}</h2>
-      <dl className="shortcuts">
-        {SHORTCUTS.map((shortcut) => (
-          <div key={shortcut.label}>
-            <dt>{t(shortcut.label)}</dt>
-            <dd>
-              {shortcut.keys.map((keys) => (
-                <span key={keys}>
-                  {keyNames(keys).map((key) => (
-                    <kbd key={key}>{key}</kbd>
-                  ))}
-                </span>
-              ))}
-            </dd>
-          </div>
-        ))}
-      </dl>
+      <header>
+        <h2>{t("shortcuts.label")}</h2>
+        <button className="plain" onClick={() => useUi.setState({ help: false })} aria-label={t("shortcuts.close")} title={t("shortcuts.close")}>
+          <Icon name="close" />
+        </button>
+      </header>
+      <Keys listed={SHORTCUTS} />
+      <h3>{t("shortcuts.graph")}</h3>
+      <Keys listed={GRAPH_KEYS} />
     </Dialog>
+  );
+}
+
+function Keys({ listed }: { listed: readonly Pick<Shortcut, "keys" | "label">[] }) {
+  return (
+    <dl className="shortcuts">
+      {listed.map((shortcut) => (
+        <div key={shortcut.label}>
+          <dt>{t(shortcut.label)}</dt>
+          <dd>
+            {shortcut.keys.map((keys) => (
+              <span key={keys}>
+                {keyNames(keys).map((key) => (
+                  <kbd key={key}>{key}</kbd>
+                ))}
+              </span>
+            ))}
+          </dd>
+        </div>
+      ))}
+    </dl>
   );
 }

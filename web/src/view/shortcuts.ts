@@ -54,6 +54,16 @@ export const SHORTCUTS: readonly Shortcut[] = [
   { keys: ["?"], label: "shortcuts.help", run: () => useUi.setState({ help: true }) },
 ];
 
+/** What canvas/keyboard.ts does, for the list. */
+export const GRAPH_KEYS: readonly Pick<Shortcut, "keys" | "label">[] = [
+  { keys: ["←", "↑", "→", "↓"], label: "shortcuts.nodes" },
+  { keys: ["shift+←", "shift+→"], label: "shortcuts.moveNodes" },
+  { keys: ["enter"], label: "shortcuts.enter" },
+  { keys: ["tab", "shift+tab"], label: "shortcuts.through" },
+  { keys: ["delete"], label: "shortcuts.cutLink" },
+  { keys: ["escape"], label: "shortcuts.out" },
+];
+
 function togglePanel(id: string): void {
   const { panel, show } = useUi.getState();
   show(panel === id ? null : id);

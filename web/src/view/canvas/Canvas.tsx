@@ -25,17 +25,23 @@ import { colourOf } from "../colours";
 import { dropFile, notePointer } from "./actions";
 import { useClipboard } from "./clipboard";
 import { ContextMenu } from "./ContextMenu";
+import { Far, FAR } from "./far";
+import { FarEdges } from "./FarEdges";
 import { changeEdges, changeNodes, handleName, selectOnly, useFlow, type FlowEdge, type FlowNode } from "./flow";
 import { GraphNodeView } from "./GraphNodeView";
 import { GroupView } from "./GroupView";
+import { useKeyboard } from "./keyboard";
 import { NoteView } from "./NoteView";
 import { SubgraphView, Trail } from "./SubgraphView";
 import { PrimitiveView, RerouteView } from "./WireViews";
 
+/** Of more nodes than this only a part is shown at once, and no map. */
+const MANY = 1500;
+const NONE: FlowEdge[] = [];
+// The canvas is one stop of the Tab key: keyboard.ts gives the focus to nodes.
+const NOT_A_STOP = { "node.a11yDescription.default": t("canvas.keys"), "edge.a11yDescription.default": "" };
 const NODE_TYPES = { graph: GraphNodeView, groups: GroupView, notes: NoteView, subgraphs: SubgraphView, reroutes: RerouteView, primitives: PrimitiveView };
 const FIT = { padding: 0.12, maxZoom: 1 };
-/** Below this zoom a widget's text cannot be read, and is not drawn. */
-const FAR = 0.4;
 
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -45,6 +51,7 @@ export function Canvas() {
   const drawn = useUi((ui) => (ui.drawing ? colourOf(ui.drawing.type) : undefined));
   const flow = useReactFlow();
   const far = useStore((store) => store.transform[2] < FAR);
+  const keyboard = useKeyboard();
   const [dropping, setDropping] = useState(false);
   const [fitFirst] = useState(nodes.length > 0);
   useFocus();
@@ -87,6 +94,7 @@ export function Canvas() {
       className="canvas"
       data-far={far || undefined}
       aria-label={t("canvas.label")}
+      {...keyboard.canvas}
       onDoubleClick={doubleClick}
       onDragOver={drag}
       onDragLeave={() => setDropping(false)}
@@ -94,41 +102,51 @@ export function Canvas() {
       onPointerMove={(event) => notePointer({ x: event.clientX, y: event.clientY })}
       onPointerLeave={() => notePointer(null)}
     >
-      <ReactFlow<FlowNode, FlowEdge>
-        nodes={nodes}
-        edges={edges}
-        nodeTypes={NODE_TYPES}
-        onNodesChange={changeNodes}
-        onEdgesChange={changeEdges}
-        onConnect={(connection) => edit(connecting(connection))}
-        onReconnect={(edge, connection) => edit(all(cutWire(edge.target, edge.data.input), connecting(connection)))}
-        onConnectStart={startDrawing}
-        onConnectEnd={endDrawing}
-        isValidConnection={isValid}
-        onPaneContextMenu={openMenu}
-        onNodeContextMenu={(event, node) => openMenu(event, { node })}
-        onSelectionContextMenu={(event, [node]) => openMenu(event, { ...(node && { node }) })}
-        onEdgeContextMenu={(event, edge) => openMenu(event, edge.selectable === false ? {} : { edge })}
-        onEdgeDoubleClick={(event, edge) => {
-          const { x, y } = flow.screenToFlowPosition({ x: event.clientX, y: event.clientY });
-          edit(addReroute(edge.target, edge.data.input, [Math.round(x) - 22, Math.round(y) - 14]));
-        }}
-        selectionMode={SelectionMode.Partial}
-        onlyRenderVisibleElements
-        zoomOnDoubleClick={false}
-        deleteKeyCode={null}
-        connectionRadius={28}
-        connectionLineType={ConnectionLineType.Bezier}
-        {...(drawn !== undefined && { connectionLineStyle: { stroke: drawn } })}
-        minZoom={0.05}
-        maxZoom={3}
-        fitView={fitFirst}
-        fitViewOptions={FIT}
-      >
-        <Background variant={BackgroundVariant.Dots} gap={22} size={1.6} />
-        <Controls showInteractive={false} onFitView={() => void flow.fitView(FIT)} />
-        <MiniMap<FlowNode> pannable zoomable className="minimap" nodeBorderRadius={6} nodeClassName={({ type }) => type} />
-      </ReactFlow>
+      <Far value={far}>
+        <ReactFlow<FlowNode, FlowEdge>
+          nodes={nodes}
+          edges={far ? NONE : edges}
+          nodeTypes={NODE_TYPES}
+          onNodesChange={changeNodes}
+          onEdgesChange={changeEdges}
+          onConnect={(connection) => edit(connecting(connection))}
+          onReconnect={(edge, connection) => edit(all(cutWire(edge.target, edge.data.input), connecting(connection)))}
+          onConnectStart={startDrawing}
+          onConnectEnd={endDrawing}
+          onClickConnectStart={startDrawing}
+          onClickConnectEnd={endDrawing}
+          isValidConnection={isValid}
+          onPaneContextMenu={openMenu}
+          onNodeContextMenu={(event, node) => openMenu(event, { node })}
+          onSelectionContextMenu={(event, [node]) => openMenu(event, { ...(node && { node }) })}
+          onEdgeContextMenu={(event, edge) => openMenu(event, edge.selectable === false ? {} : { edge })}
+          onEdgeDoubleClick={(event, edge) => {
+            const { x, y } = flow.screenToFlowPosition({ x: event.clientX, y: event.clientY });
+            edit(addReroute(edge.target, edge.data.input, [Math.round(x) - 22, Math.round(y) - 14]));
+          }}
+          selectionMode={SelectionMode.Partial}
+          onlyRenderVisibleElements
+          zoomOnDoubleClick={false}
+          deleteKeyCode={null}
+          edgesFocusable={false}
+          ariaLabelConfig={NOT_A_STOP}
+          connectionRadius={28}
+          connectionLineType={ConnectionLineType.Bezier}
+          {...(drawn !== undefined && { connectionLineStyle: { stroke: drawn } })}
+          minZoom={nodes.length > MANY ? 0.2 : 0.05}
+          maxZoom={3}
+          fitView={fitFirst}
+          fitViewOptions={FIT}
+        >
+          {far && <FarEdges />}
+          <Background variant={BackgroundVariant.Dots} gap={22} size={1.6} />
+          <Controls showInteractive={false} onFitView={() => void flow.fitView(FIT)} />
+          {nodes.length <= MANY && (
+            <MiniMap<FlowNode> pannable zoomable className="minimap" nodeBorderRadius={6} nodeClassName={({ type }) => type} />
+          )}
+        </ReactFlow>
+      </Far>
+      <Connecting stop={keyboard.stopDrawing} />
       {nodes.length === 0 && (
         <div className="hint">
           <p>{t("canvas.empty")}</p>
@@ -139,6 +157,23 @@ export function Canvas() {
       <ContextMenu />
       {dropping && <div className="dropping">{t("canvas.drop")}</div>}
     </main>
+  );
+}
+
+/** What to do next while a link is drawn by taps or keys. */
+function Connecting({ stop }: { stop: () => void }) {
+  const drawing = useUi((ui) => ui.drawing);
+  return (
+    <div className="connecting" role="status">
+      {drawing && (
+        <>
+          <span>{t(drawing.side === "source" ? "connect.input" : "connect.output", { type: drawing.type })}</span>
+          <button className="plain" onClick={stop} aria-label={t("connect.stop")}>
+            ×
+          </button>
+        </>
+      )}
+    </div>
   );
 }
 

@@ -1,5 +1,5 @@
 import { NodeResizeControl, ResizeControlVariant, type NodeProps } from "@xyflow/react";
-import { memo } from "react";
+import { memo, useContext } from "react";
 import { useShallow } from "zustand/react/shallow";
 import { api } from "../../api/client";
 import { collapseNodes, resizeNode, titleNode } from "../../model/commands";
@@ -13,6 +13,7 @@ import { t } from "../../strings";
 import { Icon } from "../icons";
 import { titleOf } from "../titles";
 import { Widget } from "../widgets/Widget";
+import { Far } from "./far";
 import type { GraphFlowNode } from "./flow";
 import { LEAST_WIDTH, socketsOf, widgetsOf } from "./metrics";
 import { InputSocket, OutputSocket } from "./Socket";
@@ -21,7 +22,8 @@ import { Title } from "./Title";
 const MODES = { [MUTED]: "muted", [BYPASSED]: "bypassed" } as const;
 
 /** A node: header, sockets, widgets, and what a run says of it. Drawn again only when it or its own run changes. */
-export const GraphNodeView = memo(function GraphNodeView({ id, data: { node, types }, selected }: NodeProps<GraphFlowNode>) {
+export const GraphNodeView = memo(function GraphNodeView({ id, data: { node, types }, selected, height }: NodeProps<GraphFlowNode>) {
+  const far = useContext(Far);
   const run = useRun((state) => state.nodes[id]);
   const problems = useRun(useShallow((state) => state.problems.filter((problem) => problem.node === id)));
   const failed = run?.state === "failed" || problems.some((problem) => problem.severity === "error");
@@ -35,22 +37,30 @@ export const GraphNodeView = memo(function GraphNodeView({ id, data: { node, typ
       data-mode={node.mode === 0 ? undefined : MODES[node.mode]}
       data-collapsed={node.collapsed || undefined}
       aria-label={t("node.label", { title, type: node.type })}
+      // From afar a box of the same size: its sockets stay where they were.
+      style={far ? { height } : undefined}
     >
-      <NodeResizeControl
-        className="stretch"
-        position="right"
-        variant={ResizeControlVariant.Line}
-        resizeDirection="horizontal"
-        minWidth={LEAST_WIDTH}
-        maxWidth={1200}
-        onResizeEnd={(_, { width, height }) => edit(resizeNode(id, [Math.round(width), Math.round(node.size?.[1] ?? height)]))}
-      />
-      <Header node={node} title={title} run={run} />
-      <div className="body">
-        {type ? <Sockets node={node} types={types} title={title} problems={problems} /> : <p className="unknown">{t("node.unknown")}</p>}
-        <Picture id={id} title={title} run={run} />
-        <Troubles problems={problems} inputs={type?.inputs ?? []} />
-      </div>
+      {far ? (
+        <span className="name">{title}</span>
+      ) : (
+        <>
+          <NodeResizeControl
+            className="stretch"
+            position="right"
+            variant={ResizeControlVariant.Line}
+            resizeDirection="horizontal"
+            minWidth={LEAST_WIDTH}
+            maxWidth={1200}
+            onResizeEnd={(_, { width, height }) => edit(resizeNode(id, [Math.round(width), Math.round(node.size?.[1] ?? height)]))}
+          />
+          <Header node={node} title={title} run={run} />
+          <div className="body">
+            {type ? <Sockets node={node} types={types} title={title} problems={problems} /> : <p className="unknown">{t("node.unknown")}</p>}
+            <Picture id={id} title={title} run={run} />
+            <Troubles problems={problems} inputs={type?.inputs ?? []} />
+          </div>
+        </>
+      )}
     </article>
   );
 });
@@ -61,6 +71,8 @@ function Header({ node, title, run }: { node: GraphNode; title: string; run: Nod
     <header className="head">
       <button
         className="plain fold nodrag"
+        // By keys a shortcut does it: the first stop in a node is a socket.
+        tabIndex={-1}
         aria-expanded={!node.collapsed}
         aria-label={fold}
         title={fold}

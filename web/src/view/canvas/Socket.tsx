@@ -35,6 +35,8 @@ function Socket({ node, side, type, id, label }: {
       id={id}
       className="socket"
       data-fits={useFits(node, type, side)}
+      role="button"
+      tabIndex={-1}
       aria-label={label}
       title={type}
       style={{ background: colourOf(type) }}

@@ -43,7 +43,7 @@ function Tab({ panel, open }: { panel: Panel; open: boolean }) {
       onClick={() => useUi.getState().show(open ? null : panel.id)}
     >
       <Icon name={panel.icon} />
-      {count > 0 && <b className="count">{count}</b>}
+      {count > 0 && <b className="count" data-count={count} />}
     </button>
   );
 }

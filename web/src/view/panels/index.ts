@@ -5,6 +5,7 @@ import type { StringKey } from "../../strings";
 import type { IconName } from "../icons";
 import { HistoryPanel } from "./HistoryPanel";
 import { PlanPanel } from "./PlanPanel";
+import { ListPanel } from "./ListPanel";
 import { ProblemsPanel, useProblemCount } from "./ProblemsPanel";
 import { QueuePanel, useQueueCount } from "./QueuePanel";
 import { ResultPanel } from "./ResultPanel";
@@ -24,4 +25,5 @@ export const PANELS: readonly Panel[] = [
   { id: "history", title: "panel.history", icon: "clock", Content: HistoryPanel },
   { id: "plan", title: "panel.plan", icon: "list", Content: PlanPanel },
   { id: "problems", title: "panel.problems", icon: "alert", Content: ProblemsPanel, useCount: useProblemCount },
+  { id: "list", title: "panel.list", icon: "list", Content: ListPanel },
 ];

@@ -107,13 +107,14 @@ function useImages(image: ImageFile): readonly ImageFile[] {
 
 function Zoom({ view, setView }: { view: View; setView: (view: View) => void }) {
   const by = (factor: number) => setView({ ...view, scale: Math.min(32, Math.max(1, view.scale * factor)) });
+  const percent = Math.round(view.scale * 100);
   return (
     <div className="zoom">
       <button className="plain" onClick={() => by(1 / 1.5)} aria-label={t("viewer.out")} title={t("viewer.out")}>
         −
       </button>
-      <button className="plain factor" onClick={() => setView(FIT)} aria-label={t("viewer.fit")} title={t("viewer.fit")}>
-        {Math.round(view.scale * 100)} %
+      <button className="plain factor" onClick={() => setView(FIT)} aria-label={t("viewer.factor", { percent })} title={t("viewer.fit")}>
+        {percent} %
       </button>
       <button className="plain" onClick={() => by(1.5)} aria-label={t("viewer.in")} title={t("viewer.in")}>
         +

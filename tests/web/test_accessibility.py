@@ -1,0 +1,253 @@
+"""The editor for everyone: what axe finds, and work without a mouse or on a small screen that is touched."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Page
+
+ROOT = Path(__file__).parents[2]
+AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
+LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+
+
+def violations(page: Page) -> list[str]:
+    """What axe finds against levels A and AA, with the elements that it names.
+
+    What is on the canvas is as small as it was zoomed; the size of targets there is held at 100 %.
+    """
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found: list[dict[str, Any]] = page.evaluate(
+        """async levels => {
+          const found = (await axe.run(document, {runOnly: levels})).violations;
+          const far = new DOMMatrix(getComputedStyle(document.querySelector('.react-flow__viewport')).transform).a < 1;
+          const zoomed = node => far && document.querySelector(node.target[0])?.closest('.react-flow__viewport');
+          for (const item of found.filter(item => item.id === 'target-size'))
+            item.nodes = item.nodes.filter(node => !zoomed(node));
+          return found;
+        }""",
+        LEVELS,
+    )
+    return [
+        f"{item['id']}: {node['target']} {node['failureSummary']}" for item in found for node in item["nodes"]
+    ]
+
+
+needs_axe = pytest.mark.skipif(not AXE.exists(), reason="axe-core is not there: run `npm ci` in web")
+
+
+@needs_axe
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(page: Page, scheme: str) -> None:
+    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    page.wait_for_timeout(200)
+    found = {"canvas": violations(page)}
+    page.get_by_role("textbox", name="steps of Sampler", exact=True).fill("1")
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.locator('.status[data-status="success"]').wait_for(timeout=60_000)
+    found["result"] = violations(page)
+    page.get_by_role("button", name="large").first.click()
+    page.get_by_role("dialog").wait_for()
+    found["viewer"] = violations(page)
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="File", exact=True).click()
+    page.wait_for_timeout(200)
+    found["menu"] = violations(page)
+    page.keyboard.press("Escape")
+    page.get_by_label("Prompt (", exact=False).first.locator(".head").click()
+    page.keyboard.press("Delete")
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.locator('.status[data-status="failed"]').wait_for(timeout=60_000)
+    found["problems"] = violations(page)
+    rail = page.get_by_role("navigation", name="Panels").get_by_role("button")
+    for index in range(rail.count()):
+        if rail.nth(index).get_attribute("aria-pressed") == "false":
+            rail.nth(index).click()
+        page.wait_for_timeout(200)
+        found[f"panel {rail.nth(index).get_attribute('aria-label')}"] = violations(page)
+    page.locator(".react-flow__pane").click(position={"x": 20, "y": 20})
+    page.keyboard.press("?")
+    page.get_by_role("dialog", name="Keyboard shortcuts").wait_for()
+    found["help"] = violations(page)
+    page.keyboard.press("Escape")
+    page.keyboard.press("a")
+    page.get_by_role("combobox", name="Add a node").wait_for()
+    found["search"] = violations(page)
+    page.keyboard.press("Escape")
+    page.set_viewport_size({"width": 3200, "height": 1400})
+    page.keyboard.press("f")
+    page.wait_for_timeout(500)
+    found["full size"] = violations(page)
+    bad = {place: items for place, items in found.items() if items}
+    assert not bad, json.dumps(bad, indent=1)
+
+
+def focused(page: Page) -> str:
+    """The name of what has the focus."""
+    return str(page.evaluate("document.activeElement.ariaLabel ?? document.activeElement.textContent"))
+
+
+def into_graph(page: Page) -> None:
+    """Press Tab from the last button of the bar."""
+    page.get_by_role("button", name="Run", exact=True).focus()
+    page.keyboard.press("Tab")
+
+
+def test_arrows_go_from_node_to_node_and_tab_through_one_and_out(page: Page) -> None:
+    into_graph(page)
+    assert page.locator(".react-flow__node:focus").count() == 1
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    assert focused(page) == "Save"
+    page.keyboard.press("ArrowLeft")
+    assert focused(page) == "Decode"
+    page.keyboard.press("Enter")
+    assert focused(page) == "Input samples of Decode: LATENT"
+    page.keyboard.press("Tab")
+    assert focused(page) == "Output IMAGE of Decode: IMAGE"
+    page.keyboard.press("Escape")
+    assert focused(page) == "Decode"
+    page.keyboard.press("Shift+Tab")
+    assert focused(page).strip() == "Run"
+    page.keyboard.press("Tab")
+    assert focused(page) == "Decode", "the graph remembers where it was left"
+    page.keyboard.press("Enter")
+    for _ in range(3):
+        page.keyboard.press("Tab")
+    assert page.locator(".react-flow__node :focus").count() == 0
+
+
+def test_a_link_is_cut_and_drawn_and_a_node_moved_by_keys(page: Page) -> None:
+    into_graph(page)
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    assert focused(page) == "Input images of Save: IMAGE"
+    links = page.locator(".react-flow__edge").count()
+    page.keyboard.press("Delete")
+    assert page.locator(".react-flow__edge").count() == links - 1
+    page.keyboard.press("Enter")
+    page.get_by_text("Now the output (IMAGE)").wait_for()
+    page.keyboard.press("Tab")
+    assert focused(page) == "Output IMAGE of Decode: IMAGE"
+    page.keyboard.press("Enter")
+    assert page.locator(".react-flow__edge").count() == links
+    page.keyboard.press("Escape")
+    page.wait_for_timeout(300)
+    before = page.locator(".react-flow__node:focus").bounding_box()
+    page.keyboard.press("Shift+ArrowDown")
+    page.wait_for_timeout(300)
+    after = page.locator(".react-flow__node:focus").bounding_box()
+    assert before is not None
+    assert after is not None
+    assert after["y"] > before["y"]
+
+
+def test_escape_in_a_field_gives_up_what_was_typed_and_a_link_that_is_drawn(page: Page) -> None:
+    steps = page.get_by_role("textbox", name="steps of Sampler", exact=True)
+    was = steps.input_value()
+    steps.fill("77")
+    page.keyboard.press("Escape")
+    page.wait_for_timeout(100)
+    assert focused(page) == "Sampler"
+    assert steps.input_value() == was
+    page.get_by_label("Output LATENT of Sampler: LATENT", exact=True).focus()
+    page.keyboard.press("Enter")
+    page.get_by_text("Now the input (LATENT)").wait_for()
+    page.keyboard.press("Escape")
+    assert page.get_by_text("Now the input").count() == 0
+
+
+def test_the_graph_is_a_list_in_which_links_are_chosen(page: Page) -> None:
+    page.get_by_role("button", name="Graph as a list").click()
+    panel = page.get_by_role("region", name="Graph as a list")
+    names = panel.get_by_role("listitem").all_inner_texts()
+    assert names.index("Model") < names.index("Prompt") < names.index("Sampler") < names.index("Save")
+    panel.get_by_role("button", name="Save").click()
+    source = panel.get_by_label("What feeds images of Save")
+    links = page.locator(".react-flow__edge").count()
+    source.select_option("nothing")
+    assert page.locator(".react-flow__edge").count() == links - 1
+    source.select_option("Decode (8): IMAGE")
+    assert page.locator(".react-flow__edge").count() == links
+    panel.get_by_role("button", name="Go to Save").click()
+    assert focused(page) == "Save"
+
+
+SCALE = "new DOMMatrix(getComputedStyle(document.querySelector('.react-flow__viewport')).transform)"
+
+
+@pytest.fixture
+def phone(browser: Browser, address: str) -> Iterator[Page]:
+    """The editor on a small screen that is touched."""
+    context = browser.new_context(
+        viewport={"width": 400, "height": 800}, has_touch=True, reduced_motion="reduce"
+    )
+    context.set_default_timeout(20_000)
+    page = context.new_page()
+    page.goto(address)
+    page.get_by_role("button", name="Run", exact=True).wait_for()
+    yield page
+    context.close()
+
+
+def touch(page: Page, *steps: list[tuple[float, float]]) -> None:
+    """Put fingers down at the first places, move them through the others, and lift them."""
+    session = page.context.new_cdp_session(page)
+    for index, step in enumerate(steps):
+        points = [{"x": x, "y": y, "id": finger} for finger, (x, y) in enumerate(step)]
+        session.send(
+            "Input.dispatchTouchEvent",
+            {"type": "touchMove" if index else "touchStart", "touchPoints": points},
+        )
+    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
+def test_a_small_screen_shows_all_that_is_needed_and_runs(phone: Page) -> None:
+    assert phone.evaluate("document.documentElement.scrollWidth") <= 400
+    for name in ("File", "Run", "Undo", "Keyboard shortcuts"):
+        box = phone.get_by_role("button", name=name, exact=True).bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 400, name
+    canvas = phone.locator(".canvas").bounding_box()
+    assert canvas is not None
+    assert canvas["height"] > 300, "the panels leave room for the graph"
+    phone.get_by_role("button", name="Run", exact=True).tap()
+    phone.locator("figure img").wait_for(timeout=60_000)
+
+
+def test_fingers_pan_pinch_and_connect(phone: Page) -> None:
+    box = phone.locator(".react-flow__pane").bounding_box()
+    assert box is not None
+    x, y = box["x"] + 250, box["y"] + box["height"] - 60
+    before = phone.evaluate(SCALE)
+    touch(phone, [(x, y)], [(x + 20, y - 20)], [(x + 60, y - 40)])
+    moved = phone.evaluate(SCALE)
+    assert moved["e"] - before["e"] > 30
+    middle = box["y"] + box["height"] - 60
+    touch(
+        phone, [(150, middle), (200, middle)], [(120, middle), (230, middle)], [(80, middle), (270, middle)]
+    )
+    phone.wait_for_timeout(300)
+    assert phone.evaluate(SCALE)["a"] > 1.5 * moved["a"]
+    links = phone.locator(".react-flow__edge")
+    phone.set_viewport_size({"width": 1600, "height": 900})
+    phone.keyboard.press("f")
+    phone.wait_for_timeout(500)
+    count = links.count()
+    page = phone.get_by_label("Input images of Save: IMAGE", exact=True)
+    page.focus()
+    phone.keyboard.press("Delete")
+    assert links.count() == count - 1
+    phone.get_by_label("Output IMAGE of Decode: IMAGE", exact=True).tap()
+    phone.get_by_text("Now the input (IMAGE)").wait_for()
+    page.tap()
+    assert links.count() == count
