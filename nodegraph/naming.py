@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 from pathlib import Path
 
 from nodegraph.errors import NodegraphError, Problem
+from nodegraph.parts import Part
 
 MOST = 10_000
 """Names that are tried for one file."""
@@ -70,12 +70,6 @@ def digest(path: Path) -> str:
 
 def write_atomically(path: Path, data: str | bytes) -> None:
     """Write bytes, or text as UTF-8, so that `path` holds either what it held or all of it. Raises OSError."""
-    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.part")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with Part(path.parent, path.name) as part:
+        part.file.write(data.encode() if isinstance(data, str) else data)
+        os.replace(part.whole(), path)

@@ -19,6 +19,7 @@ from nodegraph.folders import Folders
 from nodegraph.forecast import UNKNOWN, Forecast, Memory
 from nodegraph.giving import NEVER, Block, GraphBuilder, Lazy, Many, Ref, SavedFile, Shown, Subgraph
 from nodegraph.identity import file_identity
+from nodegraph.parts import Part
 from nodegraph.runtime import Context, Resource, Runtime
 from nodegraph.signature import read_signature
 from nodegraph.sockets import Choice, Codec, Range, Widget, value
@@ -45,6 +46,7 @@ __all__ = [
     "NodeSpec",
     "OutputSpec",
     "Pack",
+    "Part",
     "Problem",
     "Range",
     "Ref",

@@ -10,13 +10,12 @@ import errno
 import hashlib
 import os
 import re
-import secrets
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from nodegraph.node import Context, NodeError, SavedFile
+from nodegraph.node import Context, NodeError, Part, SavedFile
 from nodes.naming import expand
 
 DEFAULT_PREFIX = "ComfyUI"
@@ -124,17 +123,14 @@ def _first_free(folder: Path, name: str) -> int:
 
 
 def _place(folder: Path, name: str, counter: int, suffix: str, data: bytes) -> tuple[Path, int]:
-    temporary = folder / f".{secrets.token_hex(8)}.part"
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
+    with Part(folder) as part:
+        part.file.write(data)
+        temporary = part.whole(durable=False)
         while True:
             path = folder / f"{name}_{counter:05}_{suffix}"
             if _claim(temporary, path):
                 return path, counter
             counter += 1
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _claim(temporary: Path, path: Path) -> bool:

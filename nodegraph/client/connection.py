@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote, urlsplit
 
 import aiohttp
@@ -57,12 +55,11 @@ class Connection:
         async with self._answer(method, path, statuses, more) as answer:
             return await answer.read()
 
-    async def save(self, path: str, query: Mapping[str, str], target: Path) -> None:
-        """Write the body of an answer into a new file, as it comes. Raises as `bytes`, and OSError."""
+    async def save(self, path: str, query: Mapping[str, str], target: BinaryIO) -> None:
+        """Write the body of an answer into a file, as it comes. Raises as `bytes`, and OSError."""
         async with self._answer("GET", path, (), {"params": query}) as answer:
-            with open(target, "xb") as file:
-                async for chunk in answer.content.iter_chunked(2**18):
-                    file.write(chunk)
+            async for chunk in answer.content.iter_chunked(2**18):
+                target.write(chunk)
 
     @asynccontextmanager
     async def _answer(
@@ -122,11 +119,6 @@ class Connection:
 def segment(name: str) -> str:
     """A name as one part of a path."""
     return quote(name, safe="")
-
-
-def staged(folder: Path) -> Path:
-    """The path of a file of the folder that does not have its name yet."""
-    return folder / f".{secrets.token_hex(8)}.part"
 
 
 def _address(server: str) -> str:

@@ -13,12 +13,13 @@ from urllib.parse import urlencode
 
 import aiohttp
 
-from nodegraph.client.connection import Connection, staged
+from nodegraph.client.connection import Connection
 from nodegraph.client.records import RemoteFile, input_name
 from nodegraph.client.saving import folder_of
 from nodegraph.errors import ServerError
 from nodegraph.naming import digest, place
 from nodegraph.node import SavedFile
+from nodegraph.parts import Part
 from nodegraph.result import Result
 
 _SAVED = ("output", "temp")
@@ -118,10 +119,7 @@ class Transfers:
         Raises OSError where it cannot be written.
         """
         where, name = folder_of(Path(folder).absolute(), file)
-        part = staged(where)
         query = {"filename": file.filename, "subfolder": file.subfolder, "type": file.type}
-        try:
-            await self._connection.save("/view", query, part)
-            return where / await asyncio.to_thread(place, part, where, name)
-        finally:
-            part.unlink(missing_ok=True)
+        with Part(where) as part:
+            await self._connection.save("/view", query, part.file)
+            return where / await asyncio.to_thread(place, part.whole(durable=False), where, name)

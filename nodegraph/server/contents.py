@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nodegraph.folders import Folders
+from nodegraph.parts import Part
 from nodegraph.server.answers import Refused
 from nodegraph.server.security import found_file
 
@@ -44,15 +44,10 @@ class Contents:
         state = path.stat()
         record = self._record(content.sha256)
         record.parent.mkdir(parents=True, exist_ok=True)
-        part = record.with_name(f".{secrets.token_hex(8)}.part")
-        try:
-            part.write_text(
-                json.dumps({**asdict(content), "mtime_ns": state.st_mtime_ns, "inode": state.st_ino}),
-                encoding="utf-8",
-            )
-            os.replace(part, record)
-        finally:
-            part.unlink(missing_ok=True)
+        data = {**asdict(content), "mtime_ns": state.st_mtime_ns, "inode": state.st_ino}
+        with Part(record.parent) as part:
+            part.file.write(json.dumps(data).encode())
+            os.replace(part.whole(durable=False), record)
 
     def find(self, sha256: str, folders: Folders) -> Content | None:
         """The file with these bytes, None where none is known, or where it was changed or removed since."""

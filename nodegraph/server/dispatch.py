@@ -22,6 +22,7 @@ from nodegraph.server.config import ServerConfig
 from nodegraph.server.hub import Client, Hub
 from nodegraph.server.listing import server_folders
 from nodegraph.server.metrics import Figure, worker_figures
+from nodegraph.server.tidying import tidying
 
 if TYPE_CHECKING:
     from nodegraph.worker.supervisor import Supervisor
@@ -34,8 +35,6 @@ START_DELAY = 0.2
 CLIENTS_A_SECOND = 2000
 """How many clients are told of the queue in a second: 1,000 are told every half second."""
 PLAN_TIMEOUT = 60.0
-PRUNE_INTERVAL = 3600.0
-"""Seconds between two looks for jobs that the history need not keep."""
 
 
 class Dispatch:
@@ -81,7 +80,7 @@ class Dispatch:
         self._starting = asyncio.create_task(self._start_workers())
         self._starting.add_done_callback(_told)
         self.background(self._tell_status())
-        self.background(self._prune())
+        self.background(tidying(self._store, folders, config.data_dir))
 
     async def _start_workers(self) -> None:
         """In the background: what workers take is loaded while the first requests are answered."""
@@ -99,15 +98,6 @@ class Dispatch:
         await asyncio.shield(self._starting)
         assert self._supervisor is not None
         return self._supervisor
-
-    async def _prune(self) -> None:
-        """Now and then, forget what the store's retention does not keep."""
-        while True:
-            try:
-                await self.store.prune()
-            except JobError as error:
-                LOG.warning("old jobs could not be forgotten: %s", error)
-            await asyncio.sleep(PRUNE_INTERVAL)
 
     async def close(self) -> None:
         """Stop the workers and close the store; what ran goes back to the queue."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Self
 from aiohttp import BodyPartReader, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from nodegraph.parts import Part
 from nodegraph.server.answers import LIMITS, Refused, too_large
 from nodegraph.server.connections import Patience
 
@@ -26,10 +25,15 @@ MOST_FIELD = 64 * 1024
 class FormFile:
     """A file of a form, at a path that is not its place yet."""
 
-    part: Path
+    staged: Part
     name: str
     """As the client calls it."""
     sha256: str
+
+    @property
+    def part(self) -> Path:
+        """Where it is."""
+        return self.staged.path
 
 
 @dataclass
@@ -46,7 +50,7 @@ class Form:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for file in self.files.values():
-            file.part.unlink(missing_ok=True)
+            file.staged.close()
 
 
 async def read_form(
@@ -100,21 +104,19 @@ async def read_form(
 async def _file(
     item: BodyPartReader, patience: Patience, folder: Path, left: int, most: int
 ) -> tuple[FormFile, int]:
-    part = folder / f".{secrets.token_hex(8)}.part"
+    part = Part(folder)
     digest = hashlib.sha256()
     size = 0
     try:
-        with open(part, "xb") as file:
-            while chunk := await patience.wait(item.read_chunk(2**18)):
-                size += len(chunk)
-                if size > left:
-                    raise too_large(most)
-                digest.update(chunk)
-                await asyncio.to_thread(file.write, chunk)
-            file.flush()
-            await asyncio.to_thread(os.fsync, file.fileno())
+        while chunk := await patience.wait(item.read_chunk(2**18)):
+            size += len(chunk)
+            if size > left:
+                raise too_large(most)
+            digest.update(chunk)
+            await asyncio.to_thread(part.file.write, chunk)
+        await asyncio.to_thread(part.whole)
     except BaseException:
-        part.unlink(missing_ok=True)
+        part.close()
         raise
     return FormFile(part, item.filename or "", digest.hexdigest()), size
 

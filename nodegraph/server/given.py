@@ -13,8 +13,6 @@ import binascii
 import dataclasses
 import hashlib
 import json
-import os
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +22,7 @@ from aiohttp import web
 from nodegraph.folders import OWN_KINDS
 from nodegraph.naming import place
 from nodegraph.node import InputSpec
+from nodegraph.parts import Part
 from nodegraph.server.answers import Refused, too_large
 from nodegraph.server.contents import HASH, Content
 from nodegraph.server.files import open_picture
@@ -208,15 +207,10 @@ def _from_data(state: State, rest: str) -> Content:
         raise Refused(400, "bad_data_url", "what follows base64, is no base64.") from None
     folder = _folder(state)
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".{secrets.token_hex(8)}.part"
-    try:
-        with open(part, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+    with Part(folder) as part:
+        part.file.write(data)
+        part.whole()
         return _kept(state, FormFile(part, "", hashlib.sha256(data).hexdigest()))
-    finally:
-        part.unlink(missing_ok=True)
 
 
 async def _fetched(state: State, urls: Mapping[str, tuple[str, str]]) -> dict[str, str]:
@@ -229,15 +223,13 @@ async def _fetched(state: State, urls: Mapping[str, tuple[str, str]]) -> dict[st
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
 
     async def fetch(url: str) -> str:
-        part = folder / f".{secrets.token_hex(8)}.part"
         async with turns:
-            try:
-                sha256 = await state.outgoing.fetch(url, part, state.config.limits.upload)
+            with Part(folder) as part:
+                sha256 = await state.outgoing.fetch(url, part.file, state.config.limits.upload)
+                await asyncio.to_thread(part.whole)
                 file = FormFile(part, "", sha256)
                 async with state.decoding:
                     return (await asyncio.to_thread(_kept, state, file, only_pictures=True)).place
-            finally:
-                part.unlink(missing_ok=True)
 
     tasks = [asyncio.create_task(_at(node, name, fetch(url))) for url, (node, name) in urls.items()]
     try:

@@ -11,14 +11,12 @@ import asyncio
 import functools
 import hashlib
 import ipaddress
-import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -140,8 +138,8 @@ class Outgoing:
             pass  # a name: its numbers are looked at when it is connected to
         return url
 
-    async def fetch(self, text: str, target: Path, most: int) -> str:
-        """Write what an address gives into a new file; hexadecimal SHA-256 of its at most `most` bytes.
+    async def fetch(self, text: str, target: BinaryIO, most: int) -> str:
+        """Write what an address gives into a file; hexadecimal SHA-256 of its at most `most` bytes.
 
         Raises Refused (`bad_url`, `url_not_allowed`, `url_failed`, `too_large`), and OSError. The caller bounds the time.
         """
@@ -215,7 +213,7 @@ class Outgoing:
             return self._session
 
 
-async def _written(answer: aiohttp.ClientResponse, target: Path, most: int) -> str:
+async def _written(answer: aiohttp.ClientResponse, target: BinaryIO, most: int) -> str:
     too_large = Refused(
         413, "too_large", f"the address gives more than {most} bytes, the most that is taken."
     )
@@ -223,15 +221,12 @@ async def _written(answer: aiohttp.ClientResponse, target: Path, most: int) -> s
         raise too_large
     digest = hashlib.sha256()
     size = 0
-    with open(target, "xb") as file:
-        async for chunk in answer.content.iter_chunked(2**18):
-            size += len(chunk)
-            if size > most:
-                raise too_large
-            digest.update(chunk)
-            await asyncio.to_thread(file.write, chunk)
-        file.flush()
-        await asyncio.to_thread(os.fsync, file.fileno())
+    async for chunk in answer.content.iter_chunked(2**18):
+        size += len(chunk)
+        if size > most:
+            raise too_large
+        digest.update(chunk)
+        await asyncio.to_thread(target.write, chunk)
     return digest.hexdigest()
 
 

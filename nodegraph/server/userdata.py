@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from nodegraph.naming import named
+from nodegraph.parts import Part
 from nodegraph.server.answers import Refused, read_body, read_json, reply
 from nodegraph.server.routing import Route, query_of
 from nodegraph.server.security import file_headers, inside, plain_path
@@ -144,15 +144,9 @@ def _write(path: Path, data: bytes, overwrite: bool) -> None:
     if path.is_dir():
         raise Refused(409, "already_there", "a folder has this name.", found=repr(path.name))
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        with open(part, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        _put(part, path, overwrite)
-    finally:
-        part.unlink(missing_ok=True)
+    with Part(path.parent) as part:
+        part.file.write(data)
+        _put(part.whole(), path, overwrite)
 
 
 def _put(source: Path, target: Path, overwrite: bool) -> None:

@@ -19,6 +19,7 @@ from aiohttp import FormData, web
 from aiohttp.abc import AbstractResolver, ResolveResult
 from PIL import Image
 
+from nodegraph.parts import Part
 from nodegraph.server.addresses import Internal
 from nodegraph.server.answers import Refused
 from nodegraph.server.config import Limits
@@ -324,8 +325,8 @@ async def test_a_name_that_changes_its_mind_leads_nowhere(tmp_path: Path, both: 
         # Somebody looked the name up before, and found it good.
         before = await resolver.resolve("rebound.example")
         assert before[0]["host"] == "93.184.216.34"
-        with pytest.raises(Refused) as caught:
-            await outgoing.fetch(receiver.url("/a", "rebound.example"), tmp_path / "a", 1000)
+        with pytest.raises(Refused) as caught, Part(tmp_path) as part:
+            await outgoing.fetch(receiver.url("/a", "rebound.example"), part.file, 1000)
         assert caught.value.problems[0].code == "url_not_allowed" and receiver.got == []
         await outgoing.close()
         # The same way, where that is allowed: it was the guard that refused.
@@ -333,7 +334,9 @@ async def test_a_name_that_changes_its_mind_leads_nowhere(tmp_path: Path, both: 
         allowed = Outgoing((Internal.of(f"127.0.0.1:{receiver.port}"),), resolver=resolver)
         if not both:
             url = receiver.url("/a", "rebound.example")
-            assert await allowed.fetch(url, tmp_path / "a", 1000) == sha256(b"bytes")
+            with Part(tmp_path) as part:
+                assert await allowed.fetch(url, part.file, 1000) == sha256(b"bytes")
+                assert part.whole().read_bytes() == b"bytes"
         await allowed.close()
 
 

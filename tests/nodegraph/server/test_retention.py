@@ -1,4 +1,4 @@
-"""The history keeps what the store's retention says, without anybody's asking."""
+"""What nobody needs any more is removed, without anybody's asking."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sqlite3
 from pathlib import Path
 
 from nodegraph.jobs import JobRequest, JobStore
+from tests.nodegraph.halfway import aged, writer
 from tests.nodegraph.server.serving import served, toy_config
 
 
@@ -26,3 +27,22 @@ async def test_a_job_that_ended_long_ago_is_forgotten(tmp_path: Path) -> None:
             while await server.state.dispatch.store.get(old.id) is not None:
                 await asyncio.sleep(0.02)
         assert await server.state.dispatch.store.get(recent.id) is not None
+
+
+async def test_what_killed_processes_left_is_removed_and_what_others_write_stays(tmp_path: Path) -> None:
+    config = toy_config(tmp_path)
+    output, user = config.output_dir, config.user_dir
+    assert output is not None
+    (output / "deep").mkdir()
+    user.mkdir(parents=True)
+    own = user / ".0123456789abcdef.part"
+    own.write_bytes(b"half")
+    aged(own)
+    with writer(output / "deep") as (killed, left), writer(output) as (_, held):
+        killed.kill()
+        killed.wait()
+        async with served(tmp_path):
+            async with asyncio.timeout(30):
+                while left.exists() or own.exists():
+                    await asyncio.sleep(0.02)
+        assert held.exists()
