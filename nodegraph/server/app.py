@@ -31,10 +31,11 @@ from nodegraph.server import (
 from nodegraph.server.answers import LIMITS, Refused, error_reply
 from nodegraph.server.catalogue import Catalogue
 from nodegraph.server.config import ServerConfig
-from nodegraph.server.connections import LINGERING, TooSlow, connection_log
+from nodegraph.server.connections import TooSlow
 from nodegraph.server.contents import Contents
 from nodegraph.server.dispatch import Dispatch
 from nodegraph.server.hub import Hub
+from nodegraph.server.listening import handler_args
 from nodegraph.server.outgoing import Outgoing
 from nodegraph.server.routing import Route
 from nodegraph.server.security import Guard, dressing, guarding
@@ -74,12 +75,7 @@ def create_app(config: ServerConfig, registry: Registry | None = None) -> web.Ap
         middlewares=[_telling, guarding(guard)],
         # Bodies are bounded where they are read, each by its own limit.
         client_max_size=2**40,
-        handler_args={
-            "auto_decompress": False,
-            "keepalive_timeout": config.limits.idle,
-            "lingering_time": LINGERING,
-            "logger": connection_log(),
-        },
+        handler_args=handler_args(config.limits),
     )
     app[LIMITS] = config.limits
     app[STATE] = State(

@@ -171,20 +171,23 @@ async def serve(app: web.Application, config: ServerConfig, browser: bool = Fals
     """Listen until SIGINT or SIGTERM; the exit status."""
     from aiohttp import web
 
+    from nodegraph.server.listening import listen
+
     stop = asyncio.Event()
     with suppress(NotImplementedError):
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=2)
     await runner.setup()
+    listening = None
     try:
-        site = web.TCPSite(runner, config.host, config.port, backlog=1024)
+        assert runner.server is not None
         try:
-            await site.start()
+            listening = await listen(runner.server, config.host, config.port, config.limits)
         except OSError as error:
             print(f"error: cannot listen on {config.host}:{config.port}: {error.strerror}.", file=sys.stderr)
             return FAILED
-        address = f"http://{shown_host(config.host)}:{runner.addresses[0][1]}"
+        address = f"http://{shown_host(config.host)}:{listening.sockets[0].getsockname()[1]}"
         print(f"nodegraph serves at {address} (data in {config.data_dir})", flush=True)
         if browser:
             import webbrowser
@@ -192,6 +195,8 @@ async def serve(app: web.Application, config: ServerConfig, browser: bool = Fals
             await asyncio.to_thread(webbrowser.open, address)
         await stop.wait()
     finally:
+        if listening is not None:
+            listening.close()
         await runner.cleanup()
     return OK
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import io
 import json
 import re
@@ -309,6 +310,29 @@ def test_no_secret_gets_into_a_log_or_a_file(tmp_path: Path) -> None:
         assert secret not in log.read_bytes()
     # The failure above is told there, so it is the log.
     assert b"GET /settings failed" in log.read_bytes()
+
+
+async def test_what_is_no_http_is_told_so_in_the_form_of_every_error(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        for junk in (
+            b"\x00\xff\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+            b"GET /queue HTTP/1.1\r\nHost: localhost\r\nX-Secret : letter\r\n\r\n",
+            b"POST /prompt HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n",
+            b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        ):
+            with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+                connection.sendall(junk)
+                with http.client.HTTPResponse(connection) as answer:
+                    answer.begin()
+                    found = json.loads(answer.read())
+                    assert answer.status == 400
+                    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+                    assert answer.headers["Server"] == "nodegraph"
+                assert found["error"]["type"] == "bad_request" and found["node_errors"] == {}
+                assert b"letter" not in json.dumps(found).encode()
+                assert connection.recv(1) == b""
+        assert server.ask("GET", "/health").status == 200
 
 
 def _told(port: int, data: bytes) -> None:
