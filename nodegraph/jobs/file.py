@@ -149,6 +149,19 @@ def _damaged(path: Path, found: str) -> JobError:
     )
 
 
+def damaged_in_use(path: Path, found: str) -> JobError:
+    """The refusal of a server whose file was damaged under it."""
+    return refuse(
+        "store_corrupt",
+        "The file of the job store was damaged while it was in use; nothing more is written into it.",
+        found=f"{path}: {found}",
+        hint=(
+            f"Stop the server, move {path.name} and what begins with its name to another place, and start it again: it begins"
+            f" with an empty queue. `sqlite3 {path.name} .recover` reads what is left, and a backup may stand beside it."
+        ),
+    )
+
+
 def _back_up(connection: sqlite3.Connection, path: Path, version: int) -> Path:
     """A whole copy of the file beside it, on the disk before this returns."""
     backup = path.with_name(f"{path.name}.v{version}.backup")
@@ -191,8 +204,7 @@ def as_job_error(error: sqlite3.Error) -> JobError:
             "store_unwritable", "The job store cannot be opened or written.", found=str(error), hint=hint
         )
     elif code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        hint = "Restart the server: it says what can be done."
-        found = refuse("store_corrupt", "The file of the job store is damaged.", found=str(error), hint=hint)
+        found = refuse("store_corrupt", "The file of the job store is damaged.", found=str(error))
     else:
         found = refuse("store_failed", "The job store failed.", found=str(error))
     found.__cause__ = error

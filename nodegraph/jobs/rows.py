@@ -32,8 +32,14 @@ def _page(limit: int | None, offset: int) -> tuple[int, int]:
 def job_of(row: Sequence[Any]) -> Job:
     """A row of COLUMNS as a Job."""
     values = list(row)
-    values[STATUS] = JobStatus(values[STATUS])
-    values[TARGETS] = tuple(json.loads(values[TARGETS])) if values[TARGETS] != "[]" else ()
+    try:
+        values[STATUS] = JobStatus(values[STATUS])
+        values[TARGETS] = tuple(json.loads(values[TARGETS])) if values[TARGETS] != "[]" else ()
+    except (ValueError, TypeError) as error:
+        # Nobody wrote that. SQLite looks at how its pages hang together, not at what they say.
+        damaged = sqlite3.DatabaseError(f"a row of the jobs holds what is none: {error}")
+        damaged.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise damaged from error
     values[FRONT] = bool(values[FRONT])
     values[CANCELLING] = bool(values[CANCELLING])
     return Job(*values)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 import math
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +35,7 @@ from nodegraph.jobs.record import (
 from nodegraph.jobs.writer import Writer
 
 T = TypeVar("T")
+LOG = logging.getLogger("nodegraph.jobs")
 READERS = 2
 """Threads that read: a long page of the history does not keep a short one of the queue waiting."""
 DEFAULT = Retention()
@@ -43,7 +46,8 @@ class JobStore:
     """Jobs in a SQLite file. What a method did is on the disk when it returns.
 
     Every method may raise JobError with the code `disk_full` (nothing was done, nothing is lost, ask again when there is
-    room), `store_corrupt` (the file was damaged while it was in use), `store_failed` or `store_closed`.
+    room), `store_corrupt` (the file was damaged while it was in use: what can be read is read, nothing is written any more),
+    `store_failed` or `store_closed`.
     A caller that is cancelled while it waits leaves what it asked for done, but for claims: those jobs are released.
     """
 
@@ -55,6 +59,9 @@ class JobStore:
         """The copy of the file as an older release left it, where this opening changed it."""
         self.changed = Changed()
         """Moves on with every change: how dispatchers wait for a job that they can claim."""
+        self.damage: JobError | None = None
+        """What was found, once the file was seen to be damaged."""
+        self._telling = threading.Lock()
         self._lock = lock
         self._readers = ThreadPoolExecutor(READERS, "jobs-reader")
         self._connections: list[sqlite3.Connection] = []
@@ -75,7 +82,7 @@ class JobStore:
         `store_too_new`, `migration_failed`, `store_unwritable`, `disk_full`.
         """
         store, connection = await asyncio.to_thread(cls._open, path, keep, first)
-        store._writer = Writer(connection, store.changed.notify)
+        store._writer = Writer(connection, store.changed.notify, store._refused, lambda: store.damage)
         store.deliveries = Deliveries(store._writer.ask, store._read)
         return store
 
@@ -293,6 +300,19 @@ class JobStore:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
         except sqlite3.Error as error:
-            raise file.as_job_error(error) from error
+            raise self._refused(error) from error
         finally:
             self._connections.append(connection)
+
+    def _refused(self, error: sqlite3.Error) -> JobError:
+        """An error of the database in the words of a Problem; damage is told in the log, once. From any thread."""
+        found = file.as_job_error(error)
+        if found.code != "store_corrupt":
+            return found
+        found = file.damaged_in_use(self.path, str(error))
+        with self._telling:
+            first = self.damage is None
+            self.damage = self.damage or found
+        if first:
+            LOG.error("%s", found)
+        return found

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from nodegraph.jobs.file import as_job_error
-from nodegraph.jobs.record import refuse
+from nodegraph.jobs.record import JobError, refuse
 
 GROUP = 512
 """Requests in one commit at most."""
@@ -39,11 +38,23 @@ class Request:
 
 
 class Writer:
-    """Owns the connection that writes."""
+    """Owns the connection that writes.
 
-    def __init__(self, connection: sqlite3.Connection, wrote: Callable[[], None]) -> None:
+    `wrote` is called in the loop after a change; `refused` puts an error of the database into words, in this thread;
+    `damage` says why nothing may be written any more, None while all is well.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        wrote: Callable[[], None],
+        refused: Callable[[sqlite3.Error], JobError],
+        damage: Callable[[], JobError | None],
+    ) -> None:
         self._connection = connection
         self._wrote = wrote
+        self._refused = refused
+        self._damage = damage
         self._loop = asyncio.get_running_loop()
         self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._closed = False
@@ -94,11 +105,15 @@ class Writer:
 
     def _commit(self, group: list[Request]) -> list[Any]:
         """The results of a group, errors among them."""
+        damage = self._damage()
+        if damage is not None:
+            # What is still whole stays so.
+            return [JobError(damage.problems) for _ in group]
         try:
             return self._transact(group)
         except Exception as error:
             if len(group) == 1:
-                return [as_job_error(error) if isinstance(error, sqlite3.Error) else error]
+                return [self._refused(error) if isinstance(error, sqlite3.Error) else error]
         # What one request cannot have (a document that the disk has no room for) is not the others' loss.
         return [result for request in group for result in self._commit([request])]
 

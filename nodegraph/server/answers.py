@@ -38,7 +38,8 @@ _STATUS = {
     "no_worker": 503,
     "store_closed": 503,
     "store_failed": 503,
-    "store_corrupt": 500,
+    "store_unwritable": 503,
+    "store_corrupt": 503,
 }
 
 

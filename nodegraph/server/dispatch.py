@@ -247,7 +247,9 @@ class Dispatch:
             try:
                 self.left = await self.remaining()
             except JobError as error:
-                LOG.warning("the queue cannot be read: %s", error)
+                if error.code != "store_corrupt":
+                    # Of that the store has told.
+                    LOG.warning("the queue cannot be read: %s", error)
             if self.left != told:
                 told = self.left
                 self._hub.broadcast(status_text(told), slot="status")

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from nodegraph import __version__
 from nodegraph.folders import OWN_KINDS
+from nodegraph.jobs import JobError
 from nodegraph.model_folders import KINDS
 from nodegraph.server.answers import Refused, done, raw, reply
 from nodegraph.server.routing import Route, body_of
@@ -47,9 +48,9 @@ class Health(TypedDict):
 
 
 class Ready(TypedDict):
-    """How many workers there are, and how many take jobs."""
+    """How many workers there are, and how many take jobs; with `damaged` none of them is given any."""
 
-    status: Literal["ready", "starting"]
+    status: Literal["ready", "starting", "damaged"]
     workers: int
     ready: int
 
@@ -145,12 +146,21 @@ async def health(request: web.Request) -> web.Response:
 
 
 async def ready(request: web.Request) -> web.Response:
-    """Whether a worker waits for jobs; 503 until one does."""
+    """Whether a worker waits for jobs; 503 until one does, and where the job store is damaged."""
     state = request.app[STATE]
+    store = state.dispatch.store
+    if store.damage is None:
+        # Nobody may have asked for anything since.
+        with suppress(JobError):
+            await store.counts()
     workers = state.dispatch.workers()
     up = [worker for worker in workers if worker["ready"]]
-    found: Ready = {"status": "ready" if up else "starting", "workers": len(workers), "ready": len(up)}
-    return reply(found, 200 if up else 503)
+    # Without the reason, which names files: no token is asked for here.
+    status: Literal["ready", "starting", "damaged"] = "ready" if up else "starting"
+    if store.damage is not None:
+        status = "damaged"
+    found: Ready = {"status": status, "workers": len(workers), "ready": len(up)}
+    return reply(found, 200 if status == "ready" else 503)
 
 
 async def nothing_listed(request: web.Request) -> web.Response:

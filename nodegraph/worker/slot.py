@@ -198,7 +198,9 @@ class Slot:
             raise
         except JobError as error:
             # A full disk, perhaps: nothing is lost, and there may be room later.
-            LOG.warning("no job can be claimed: %s", error)
+            if error.code != "store_corrupt":
+                # Of that the store has told, and it stays so.
+                LOG.warning("no job can be claimed: %s", error)
             await asyncio.sleep(1.0)
             return ()
 

@@ -331,7 +331,7 @@ class Supervisor:
                 return True
             except JobError as error:
                 if error.code != "disk_full":
-                    # It was deleted, or another attempt has ended it.
+                    # It was deleted, another attempt has ended it, or the store is damaged.
                     LOG.warning("job %s: %s", job.id, error)
                     return False
                 if not told:

@@ -169,7 +169,9 @@ async def test_a_damaged_file_is_named_and_stays_as_it_is(tmp_path: Path, damage
     await (await JobStore.open(path)).close()
 
 
-async def test_damage_that_is_met_later_is_named_and_the_rest_is_served(tmp_path: Path) -> None:
+async def test_damage_that_is_met_later_is_named_and_the_rest_is_served(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     store = await JobStore.open(tmp_path / "jobs.db")
     await store.submit(*(JobRequest(document=json.dumps("x" * 3_000), id=f"{i}") for i in range(2_000)))
     await store.close()
@@ -184,7 +186,37 @@ async def test_damage_that_is_met_later_is_named_and_the_rest_is_served(tmp_path
         for i in range(2_000):
             await store.get(f"{i}")
     assert caught.value.code == "store_corrupt"
+    assert str(path) in str(caught.value) and "Stop the server" in str(caught.value)
     assert (await store.counts())[JobStatus.QUEUED] == 2_000
+    before = contents(tmp_path)
+    for change in (
+        store.submit(JobRequest("{}")),
+        store.claim("w"),
+        store.cancel("1"),
+        store.clear_history(),
+    ):
+        with pytest.raises(JobError) as caught:
+            await change
+        assert caught.value.code == "store_corrupt"
+    assert contents(tmp_path) == before
+    assert [record.levelname for record in caplog.records] == ["ERROR"] and str(path) in caplog.text
+    await store.close()
+
+
+@pytest.mark.parametrize("what", ["status = 'eaten'", "targets = '['", "targets = x'00'", "targets = 7"])
+async def test_a_row_that_nobody_wrote_is_damage(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "jobs.db"
+    store = await JobStore.open(path)
+    await store.submit(JobRequest("{}", id="1"), JobRequest("{}", id="2"))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA ignore_check_constraints = ON")
+        connection.execute("DROP TRIGGER IF EXISTS jobs_updated")
+        connection.execute(f"UPDATE jobs SET {what} WHERE id = '1'")
+        connection.commit()
+    with pytest.raises(JobError) as caught:
+        await store.get("1")
+    assert caught.value.code == "store_corrupt"
+    assert (await store.get("2")) is not None and store.damage is not None
     await store.close()
 
 
