@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -27,6 +28,8 @@ from nodegraph.workflow import Workflow
 OnEvent = Callable[[Event], None]
 _FIRST_SILENCE, _LONGEST_SILENCE = 0.25, 5.0
 """Seconds without a message after which the job is looked at; each time twice as long."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
+"""Seconds before a request is sent again; each time up to twice as long."""
 _PASSING = (None, 429, 502, 503, 504)
 """Statuses of a server that stops, starts or has too much to do, and of what stands before one that is away."""
 
@@ -63,14 +66,15 @@ class AsyncClient(Transfers):
         A parameter whose value is a Path is a file here, which is uploaded unless the server has it. `timeout` is how many
         seconds the run may take, `webhook` the address that is told of its end. A workflow of which some outputs are
         wrong is refused with ValidationError, unless `partial` has the others run.
+
+        Where the connection is lost on the way it is asked again, for as long as `patience`, and queued once: the request
+        carries a key, `idempotency_key` or one that is made, by which the server knows it.
         """
         body = await self._body(workflow, parameters, targets, webhook, strict=not partial)
         body["front"] = front
         if timeout is not None:
             body["timeout"] = timeout
-        headers = {"Idempotency-Key": idempotency_key} if idempotency_key is not None else {}
-        found = await self._connection.json("POST", "/prompt", json=body, headers=headers)
-        return str(found["prompt_id"])
+        return str((await self._queued("/prompt", body, idempotency_key))["prompt_id"])
 
     async def sweep(
         self,
@@ -92,6 +96,24 @@ class AsyncClient(Transfers):
         body |= {"sweep": lists, "sweep_mode": mode}
         found = await self._connection.json("POST", "/run?wait=0", 202, 409, 422, json=body)
         return [str(run["id"]) for run in found.get("runs", [found])]
+
+    async def _queued(
+        self, path: str, body: dict[str, Any], key: str | None = None, stop: asyncio.Event | None = None
+    ) -> Any:
+        """The answer to a POST that queues one job, however often it has to be sent until `stop` is set."""
+        headers = {"Idempotency-Key": key if key is not None else uuid.uuid4().hex}
+        until = time.monotonic() + self.patience
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return await self._connection.json("POST", path, 202, 409, 422, json=body, headers=headers)
+            except ServerError as error:
+                left = until - time.monotonic()
+                if not _lost(error) or not self._connection.reached or left <= 0 or (stop and stop.is_set()):
+                    raise
+            # Not all clients at the same moment.
+            await asyncio.sleep(min(pause * random.uniform(0.5, 1.0), left))
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _body(
         self,
@@ -140,7 +162,7 @@ class AsyncClient(Transfers):
         picture. `cancel` cancels the job; closing the generator leaves it alone.
         """
 
-        async def known() -> str:
+        async def known(_: asyncio.Event) -> str:
             return id
 
         return self._follow(known, cancel)
@@ -179,8 +201,9 @@ class AsyncClient(Transfers):
     ) -> AsyncGenerator[Event, None]:
         """Submit a run and give its events, from the first one on; see `events`."""
 
-        async def begin() -> str:
-            return await self.submit(workflow, parameters, targets=targets)
+        async def begin(stop: asyncio.Event) -> str:
+            body = await self._body(workflow, parameters, targets, None, strict=True)
+            return str((await self._queued("/prompt", body, stop=stop))["prompt_id"])
 
         return self._follow(begin, cancel)
 
@@ -231,10 +254,10 @@ class AsyncClient(Transfers):
     async def submit_saved(self, name: str, parameters: Mapping[str, Any] | None = None) -> str:
         """Queue a run of a saved workflow, and give the job's id; Paths are files here, as in `submit`.
 
-        Only its end is told by `events`.
+        Only its end is told by `events`. A lost connection is made good as in `submit`.
         """
         path = f"/workflows/{segment(name)}/run?wait=0"
-        found = await self._connection.json("POST", path, 202, 409, 422, json=await self._sent(parameters))
+        found = await self._queued(path, await self._sent(parameters))
         return str(found["id"])
 
     async def close(self) -> None:
@@ -250,7 +273,7 @@ class AsyncClient(Transfers):
         await self.close()
 
     async def _follow(
-        self, begin: Callable[[], Awaitable[str]], cancel: CancelToken | None
+        self, begin: Callable[[asyncio.Event], Awaitable[str]], cancel: CancelToken | None
     ) -> AsyncGenerator[Event, None]:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -265,7 +288,7 @@ class AsyncClient(Transfers):
                 try:
                     async with self._connection.websocket(self.id, FEATURES) as socket:
                         # Listened first, so that nothing of the job is missed.
-                        id = id if id is not None else await begin()
+                        id = id if id is not None else await begin(stop)
                         job = await self.job(id)
                         told = told if told is not None else Told(job)
                         lost = None
@@ -327,3 +350,9 @@ class AsyncClient(Transfers):
         history = await self._connection.json("GET", f"/history/{segment(id)}")
         messages = history.get(id, {}).get("status", {}).get("messages", ())
         return next((tuple(data["nodes"]) for kind, data in messages if kind == "execution_cached"), ())
+
+
+def _lost(error: ServerError) -> bool:
+    """Whether a server that stops, starts or is away may not have taken what was sent, and may do so later."""
+    away = error.status in (None, 502, 503, 504)
+    return away and all(problem.code != "store_corrupt" for problem in error.problems)

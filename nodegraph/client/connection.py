@@ -18,6 +18,14 @@ _CONNECT = 10.0
 _SILENCE = 120.0
 """Seconds without a byte after which an answer is given up; a plan may take 60."""
 
+_BROKEN = (
+    aiohttp.ClientOSError,
+    aiohttp.ServerDisconnectedError,
+    aiohttp.ClientPayloadError,
+    aiohttp.SocketTimeoutError,
+)
+"""What goes wrong on a connection that a server has taken."""
+
 
 class Connection:
     """One server: its address, its token, and the connections that are held."""
@@ -31,6 +39,8 @@ class Connection:
                 raise ValidationError(Problem("bad_token", "the token has letters that no token has."))
             self._headers["Authorization"] = f"Bearer {token}"
         self._session: aiohttp.ClientSession | None = None
+        self.reached = False
+        """Whether there is a server: it has taken a connection."""
 
     async def close(self) -> None:
         """Let go of the connections."""
@@ -70,10 +80,13 @@ class Connection:
             async with self._opened().request(
                 method, self._url(path), allow_redirects=False, **more
             ) as answer:
+                self.reached = True
                 if answer.status not in (200, 201, 204, *statuses):
                     raise refusal(answer.status, await answer.read(), self.server)
                 yield answer
         except (aiohttp.ClientError, TimeoutError) as error:
+            if isinstance(error, _BROKEN) and not isinstance(error, aiohttp.ClientConnectorError):
+                self.reached = True
             raise self._lost(error) from error
 
     @asynccontextmanager
@@ -92,6 +105,7 @@ class Connection:
             raise refusal(error.status, b"", self.server) from error
         except (aiohttp.ClientError, TimeoutError) as error:
             raise self._lost(error) from error
+        self.reached = True
         try:
             try:
                 await socket.send_json(first)
