@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -77,6 +78,18 @@ def queue(connection: sqlite3.Connection, limit: int | None, offset: int) -> Que
     running = _jobs(connection, "status = 'running'", "started, seq", [])
     queued = _jobs(connection, f"seq IN ({QUEUED})", "number, seq", _page(limit, offset))
     return QueuePage(running, queued, counts(connection)[JobStatus.QUEUED])
+
+
+def named(connection: sqlite3.Connection, mark: str, pattern: re.Pattern[str]) -> frozenset[str]:
+    """What a pattern finds, in lower case, in the documents that hold `mark` of jobs that wait or run."""
+    found: set[str] = set()
+    for (document,) in connection.execute(
+        "SELECT document FROM jobs CROSS JOIN documents USING (seq)"
+        " WHERE status IN ('queued', 'running') AND instr(document, ?)",
+        (mark,),
+    ):
+        found.update(pattern.findall(document.lower()))
+    return frozenset(found)
 
 
 def history(connection: sqlite3.Connection, limit: int | None, offset: int, newest_first: bool) -> JobPage:

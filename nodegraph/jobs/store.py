@@ -7,6 +7,7 @@ import contextlib
 import functools
 import logging
 import math
+import re
 import sqlite3
 import threading
 import time
@@ -265,6 +266,10 @@ class JobStore:
     ) -> JobPage:
         """(jobs, total): jobs in these states, by the time at which they were submitted."""
         return await self._read(rows.listing, sorted(set(statuses)), limit, offset, newest_first)
+
+    async def named(self, mark: str, pattern: re.Pattern[str]) -> frozenset[str]:
+        """What a pattern finds, in lower case, in the documents that hold `mark` of jobs that wait or run."""
+        return await self._read(rows.named, mark, pattern)
 
     async def counts(self) -> Counts:
         """How many jobs are in each state."""

@@ -51,6 +51,10 @@ class Limits:
     """Bytes of all documents of a sweep."""
     files: int = 50_000
     """Files that one listing gives."""
+    received_age: float = 30 * 86_400.0
+    """Seconds since its last use that a file which came with a run is kept."""
+    received_bytes: int = 10 * 2**30
+    """Bytes of all files that came with runs; of more, the longest unused go."""
     fetch_seconds: float = 30.0
     """Seconds for all that a request has fetched from other addresses."""
 

@@ -13,6 +13,8 @@ from nodegraph.parts import Part
 from nodegraph.server.answers import Refused
 from nodegraph.server.security import found_file
 
+CONTENTS = "contents"
+"""Of the data directory."""
 HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -64,6 +66,14 @@ class Contents:
             return None
         now = (state.st_size, state.st_mtime_ns, state.st_ino)
         return content if now == (content.size, data.get("mtime_ns"), data.get("inode")) else None
+
+    def knows(self, sha256: str) -> bool:
+        """Whether these bytes were ever sent here, as far as is remembered."""
+        return self._record(sha256).is_file()
+
+    def forget(self, sha256: str) -> None:
+        """Remember no longer where a file with these bytes is. Raises OSError."""
+        self._record(sha256).unlink(missing_ok=True)
 
     def _record(self, sha256: str) -> Path:
         return self._folder / sha256[:2] / sha256[2:]

@@ -19,9 +19,11 @@ from nodegraph.server.answers import Refused
 from nodegraph.server.catalogue import Catalogue
 from nodegraph.server.comfy import Stream, status_text
 from nodegraph.server.config import ServerConfig
+from nodegraph.server.contents import CONTENTS, Contents
 from nodegraph.server.hub import Client, Hub
 from nodegraph.server.listing import server_folders
 from nodegraph.server.metrics import Figure, worker_figures
+from nodegraph.server.received import FOLDER, Received
 from nodegraph.server.tidying import tidying
 
 if TYPE_CHECKING:
@@ -39,6 +41,9 @@ PLAN_TIMEOUT = 60.0
 
 class Dispatch:
     """Takes jobs in, has workers run them, tells clients, and answers those who wait."""
+
+    received: Received
+    """The files that came with runs; there while the application runs."""
 
     def __init__(self, config: ServerConfig, catalogue: Catalogue, hub: Hub) -> None:
         self._config = config
@@ -72,6 +77,7 @@ class Dispatch:
             folders = server_folders(config)
             for folder in (folders.input, folders.output, folders.temp):
                 _make(folder)
+            self.received = Received(folders.input / FOLDER, Contents(config.data_dir / CONTENTS))
             await self._store.recover()
             self.left = await self.remaining()
         except BaseException:
@@ -80,7 +86,7 @@ class Dispatch:
         self._starting = asyncio.create_task(self._start_workers())
         self._starting.add_done_callback(_told)
         self.background(self._tell_status())
-        self.background(tidying(self._store, folders, config.data_dir))
+        self.background(tidying(self._store, folders, config, self.received))
 
     async def _start_workers(self) -> None:
         """In the background: what workers take is loaded while the first requests are answered."""

@@ -27,14 +27,13 @@ from nodegraph.server.answers import Refused, too_large
 from nodegraph.server.contents import HASH, Content
 from nodegraph.server.files import open_picture
 from nodegraph.server.forms import Form, FormFile, read_form
+from nodegraph.server.received import FOLDER, held
 from nodegraph.server.security import inside
 from nodegraph.server.state import State
 
 if TYPE_CHECKING:
     from nodegraph.workflow import Workflow
 
-FOLDER = ".received"
-"""Of the input folder; hidden, so that it fills no list of names."""
 MOST_FILES = 1000
 MOST_URLS = 32
 _AT_ONCE = 4
@@ -181,7 +180,7 @@ def _held(state: State, value: str) -> str:
     """The name of a file that is given by its hash or whole."""
     scheme, _, rest = value.partition(":")
     if scheme.lower() == "sha256":
-        found = state.contents.find(rest.lower(), state.folders)
+        found = held(state, rest.lower())
         if found is None:
             text = (
                 "no file with this hash was sent here."
@@ -256,7 +255,10 @@ def _kept(state: State, file: FormFile, *, only_pictures: bool = False) -> Conte
         picture = open_picture(file.part, state.config.limits.pixels)
         suffix = _SUFFIXES[str(picture.format)]
     folder = _folder(state)
-    name = place(file.part, folder, f"{file.sha256}{suffix}", sha256=file.sha256)
+    received = state.dispatch.received
+    with received.lock:
+        name = place(file.part, folder, f"{file.sha256}{suffix}", sha256=file.sha256)
+        received.touch(name)
     found = Content(name, FOLDER, "input", file.sha256, size)
     state.contents.note(found, folder / name)
     return found

@@ -184,6 +184,9 @@ def _accepted(state: State, data: dict[str, Any], body: PromptBody, key: str | N
     document = {name: value for name, value in data.items() if name not in _ENVELOPE}
     if extra:
         document["extra_data"] = extra
+    text = _text(document)
+    # Before they are looked for: what is there then is there when the job runs.
+    state.dispatch.received.use_all(text)
     workflow = Workflow.from_data(document, name="the prompt")
     targets = None
     if body.partial_execution_targets is not None:
@@ -194,7 +197,7 @@ def _accepted(state: State, data: dict[str, Any], body: PromptBody, key: str | N
         raise BadPrompt(_summary(report), report.problems, node_errors)
     extra_data = {**extra, **({"client_id": body.client_id} if body.client_id is not None else {})}
     made = JobRequest(
-        document=_text(document),
+        document=text,
         id=body.prompt_id,
         client_id=body.client_id,
         extra_data=_text(extra_data),
