@@ -121,7 +121,8 @@ class SpatialTransformer(nn.Module):
         h = self.norm(x)
         if not self.linear:
             h = self.proj_in(h)
-        h = h.flatten(2).transpose(1, 2)
+        # Tokens next to each other in memory: each sum and norm of the blocks would go across them otherwise.
+        h = h.flatten(2).transpose(1, 2).contiguous()
         if self.linear:
             h = self.proj_in(h)
         for layer, block in enumerate(self.transformer_blocks):
