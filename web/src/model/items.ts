@@ -16,6 +16,10 @@ export interface Item {
   readonly key: string;
   readonly part: Part;
   readonly index: number;
+  /** The sub-graph that holds a group's JSON; empty where the workflow does. */
+  readonly holder: string;
+  /** The id by which it is known in which sub-graph it lies (`scopeOf`). */
+  readonly place: string;
   readonly pos: Point;
   readonly size: Point;
   readonly data: JsonObject;
@@ -30,7 +34,11 @@ const single = new WeakMap<JsonObject, Item>();
 export function itemsOf(workflow: Workflow): readonly Item[] {
   let found = known.get(workflow.extra);
   if (!found) {
-    found = PARTS.flatMap((part) => listOf(workflow, part).flatMap((data, index, list) => read(part, data, index, list)));
+    const items = PARTS.flatMap((part) => listOf(workflow, part).flatMap((data, index, list) => read(part, data, index, list)));
+    found = [
+      ...items.flatMap(({ part, key, data }) => (part === "subgraphs" ? groupsIn(data).flatMap((item, index, list) => read("groups", item, index, list, key)) : [])),
+      ...items,
+    ];
     known.set(workflow.extra, found);
   }
   return found;
@@ -46,7 +54,12 @@ function listOf(workflow: Workflow, part: Part): readonly Json[] {
   return Array.isArray(list) ? (list as readonly Json[]) : [];
 }
 
-function read(part: Part, data: Json, index: number, list: readonly Json[]): Item[] {
+/** The groups that lie in a sub-graph, where ComfyUI has them as well. */
+function groupsIn(subgraph: JsonObject): readonly Json[] {
+  return Array.isArray(subgraph["groups"]) ? (subgraph["groups"] as readonly Json[]) : [];
+}
+
+function read(part: Part, data: Json, index: number, list: readonly Json[], holder = ""): Item[] {
   if (!isObject(data)) return [];
   const id = data["id"];
   const own = typeof id === "string" || typeof id === "number" ? String(id) : "";
@@ -54,7 +67,8 @@ function read(part: Part, data: Json, index: number, list: readonly Json[]): Ite
   if (wired && !own) return [];
   const first = own && list.findIndex((other) => isObject(other) && String(other["id"]) === own) === index;
   if (wired && !first) return [];
-  const key = wired ? own : `§${part} ${first ? own : `#${index}`}`;
+  const name = first ? own : `#${index}`;
+  const key = wired ? own : holder ? `§inner ${JSON.stringify([holder, name])}` : `§${part} ${name}`;
   const old = single.get(data);
   if (old?.key === key && old.index === index && old.part === part) return [old];
   const bounds = numbers(data["bounding"], 4);
@@ -64,6 +78,8 @@ function read(part: Part, data: Json, index: number, list: readonly Json[]): Ite
     key,
     part,
     index,
+    holder,
+    place: part === "groups" ? (holder ? `${holder}:${name}` : "") : own,
     pos: (pos as unknown as Point | undefined) ?? [0, 0],
     size: (size as unknown as Point | undefined) ?? SIZES[part],
     data,
@@ -83,8 +99,13 @@ function numbers(value: Json | undefined, count: number): readonly number[] | un
   return found.every((number) => Number.isFinite(number) && Math.abs(number) < 1e7) ? found : undefined;
 }
 
-/** The document with a list of its items changed; the same document where the list is the same. */
-export function withItems(workflow: Workflow, part: Part, change: (list: readonly Json[]) => readonly Json[]): Workflow {
+/** The document with a list of its items changed, for groups that of `holder`; the same document where the list is the same. */
+export function withItems(workflow: Workflow, part: Part, change: (list: readonly Json[]) => readonly Json[], holder = ""): Workflow {
+  if (part === "groups" && holder)
+    return withItem(workflow, holder, ({ data }) => {
+      const [list, next] = [groupsIn(data), change(groupsIn(data))];
+      return next === list ? data : { ...data, groups: next };
+    });
   const list = listOf(workflow, part);
   const next = change(list);
   if (next === list) return workflow;
@@ -99,5 +120,6 @@ export function withItem(workflow: Workflow, key: string, change: (item: Item) =
   if (!item) return workflow;
   const next = change(item);
   if (next === item.data) return workflow;
-  return withItems(workflow, item.part, (list) => list.flatMap((data, index) => (index !== item.index ? [data] : next ? [next] : [])));
+  const replaced = (list: readonly Json[]) => list.flatMap((data, index) => (index !== item.index ? [data] : next ? [next] : []));
+  return withItems(workflow, item.part, replaced, item.holder);
 }

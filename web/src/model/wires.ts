@@ -1,23 +1,85 @@
-/** Where the links of the canvas come from and lead to: through reroutes, from primitives, as `canvas.via` says. */
+/** Where the links of the canvas come from and lead to: through reroutes and sub-graphs, from primitives, as `canvas.via` says. */
 
 import { readLink } from "./document";
-import { itemOf } from "./items";
+import { itemOf, type Item } from "./items";
 import { isObject, type Json } from "./json";
-import type { NodeTypes } from "./types";
+import { assignable, type NodeTypes } from "./types";
 import { outputType } from "./validation";
-import { sameJson, type Link, type Workflow } from "./workflow";
+import { BYPASSED, MUTED, sameJson, type Link, type Workflow } from "./workflow";
 
-/** What a link on the canvas leads to: a node's output, a primitive's value, or nothing. */
-export function lead(workflow: Workflow, wire: Link | null): Link | { readonly value: Json } | null {
-  const seen = new Set<string>();
-  for (let step = wire; step && !seen.has(step.source); ) {
-    if (step.source in workflow.nodes) return step;
-    seen.add(step.source);
-    const item = itemOf(workflow, step.source);
-    if (item?.part === "primitives") return { value: item.data["value"] ?? null };
-    step = item?.part === "reroutes" ? readLink(item.data["from"] ?? null) : null;
+/** What stands, inside a sub-graph, for its inputs. */
+export const INSIDE = "-10";
+
+interface Declared {
+  readonly name: string;
+  readonly type: string;
+  readonly from: Link | null;
+}
+
+/** The inputs or outputs that a sub-graph says it has. */
+export function declared(subgraph: Item, side: "inputs" | "outputs"): readonly Declared[] {
+  const list = subgraph.data[side];
+  return (Array.isArray(list) ? (list as readonly Json[]) : []).map((item) => {
+    const { name, type, from } = isObject(item) ? item : {};
+    return { name: String(name ?? ""), type: typeof type === "string" ? type : "*", from: readLink(from ?? null) };
+  });
+}
+
+/** The sub-graph for whose inputs an id stands. */
+function behind(workflow: Workflow, id: string): Item | undefined {
+  const item = id.endsWith(`:${INSIDE}`) ? itemOf(workflow, id.slice(0, -INSIDE.length - 1)) : undefined;
+  return item?.part === "subgraphs" ? item : undefined;
+}
+
+function before(workflow: Workflow, { source, output }: Link): Link | null {
+  const item = itemOf(workflow, source);
+  if (item?.part === "reroutes") return readLink(item.data["from"] ?? null);
+  if (item?.part === "subgraphs") return isPassed(workflow, item) ? past(workflow, item, output) : (declared(item, "outputs")[output]?.from ?? null);
+  const around = behind(workflow, source);
+  const port = around && declared(around, "inputs")[output];
+  return port ? saidVia(workflow, around.key, port.name) : null;
+}
+
+/** Whether a sub-graph is bypassed as a whole: as long as none of its nodes runs. */
+function isPassed(workflow: Workflow, { key, data }: Item): boolean {
+  return data["mode"] === BYPASSED && Object.values(workflow.nodes).every((node) => node.mode === MUTED || !node.id.startsWith(`${key}:`));
+}
+
+/** What takes the place of an output of a bypassed sub-graph. */
+function past(workflow: Workflow, item: Item, output: number): Link | null {
+  const inputs = declared(item, "inputs");
+  const wanted = declared(item, "outputs")[output]?.type ?? "*";
+  for (const port of [...inputs.slice(output, output + 1), ...inputs]) {
+    const wire = assignable(port.type, wanted) ? saidVia(workflow, item.key, port.name) : null;
+    if (wire) return wire;
   }
   return null;
+}
+
+/** A link on the canvas and what is before it, back to a node, a primitive or nowhere: through reroutes, into and out of sub-graphs. */
+export function* stepsOf(workflow: Workflow, wire: Link | null): Generator<Link> {
+  const seen = new Set<string>();
+  for (let step = wire; step; step = before(workflow, step)) {
+    const key = `${step.output} ${step.source}`;
+    if (seen.has(key)) return;
+    seen.add(key);
+    yield step;
+    if (step.source in workflow.nodes) return;
+  }
+}
+
+/** What a link on the canvas leads to: a node's output, the value of a primitive or of a sub-graph's own widget, or nothing. */
+export function lead(workflow: Workflow, wire: Link | null): Link | { readonly value: Json } | null {
+  let last: Link | null = null;
+  for (last of stepsOf(workflow, wire)) if (last.source in workflow.nodes) return last;
+  if (!last) return null;
+  const item = itemOf(workflow, last.source);
+  if (item?.part === "primitives") return { value: item.data["value"] ?? null };
+  const around = behind(workflow, last.source);
+  const name = around && declared(around, "inputs")[last.output]?.name;
+  const values = around?.data["values"];
+  const value = name !== undefined && isObject(values) ? values[name] : undefined;
+  return value === undefined ? null : { value };
 }
 
 /** The type of what a link on the canvas carries; `*` where it comes from nowhere. */
@@ -67,12 +129,6 @@ export function fedBy(workflow: Workflow, key: string): { target: string; input:
 }
 
 function passes(workflow: Workflow, wire: Link | null, key: string): boolean {
-  const seen = new Set<string>();
-  for (let step = wire; step && !seen.has(step.source); ) {
-    if (step.source === key) return true;
-    seen.add(step.source);
-    const item = itemOf(workflow, step.source);
-    step = item?.part === "reroutes" ? readLink(item.data["from"] ?? null) : null;
-  }
+  for (const step of stepsOf(workflow, wire)) if (step.source === key) return true;
   return false;
 }

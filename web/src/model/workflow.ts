@@ -43,11 +43,11 @@ export interface Workflow {
 
 export const EMPTY: Workflow = { title: "", nodes: {}, parameters: {}, extra: {} };
 
-/** An id that no node and nothing on the canvas has: one more than the largest number. */
+/** An id that no node and nothing on the canvas has, in no sub-graph either: one more than the largest number. */
 export function freeId(workflow: Workflow): string {
   let largest = 0;
   for (const id of [...Object.keys(workflow.nodes), ...canvasIds(workflow.extra["canvas"])]) {
-    const number = Number(id);
+    const number = Number(id.slice(id.lastIndexOf(":") + 1));
     if (Number.isSafeInteger(number) && number > largest) largest = number;
   }
   return String(largest + 1);

@@ -170,6 +170,9 @@ const id = fc.integer({ min: 1, max: 6 }).map(String);
 const input = fc.constantFrom("clip", "model", "positive", "latent", "amount", "steps", "seed", "text");
 const point = fc.tuple(fc.integer({ min: -500, max: 500 }), fc.integer({ min: -500, max: 500 }));
 const key = fc.tuple(fc.constantFrom("notes", "groups"), fc.integer({ min: 1, max: 3 })).map(([part, index]) => `§${part} n${index}`);
+const scope = fc.integer({ min: 0, max: 3 });
+/** A sub-graph that is there, or the workflow itself. */
+const open = (workflow: Workflow, index: number) => [...subgraphsOf(workflow)][index] ?? "";
 export const command: fc.Arbitrary<Command> = fc.oneof(
   fc.tuple(fc.constantFrom(...TYPES.keys()), point).map(([type, pos]) => addNode(type, pos)),
   fc.tuple(id, fc.integer({ min: 0, max: 1 }), id, input).map(([source, output, target, name]) =>
@@ -186,13 +189,18 @@ export const command: fc.Arbitrary<Command> = fc.oneof(
     ([node, name, value]) => setValue(node, name, value),
   ),
   fc.string().map(setTitle),
-  fc.tuple(point, fc.string()).map(([pos, text]) => addNote(pos, text)),
-  fc.tuple(point, fc.string()).map(([pos, title]) => addGroup({ pos, size: [100, 100] }, title)),
+  fc.tuple(point, fc.string(), scope).map(([pos, text, around]): Command => (workflow, types) => addNote(pos, text, open(workflow, around))(workflow, types)),
+  fc.tuple(point, fc.string(), scope).map(([pos, title, around]): Command => (workflow, types) => addGroup({ pos, size: [100, 100] }, title, open(workflow, around))(workflow, types)),
   fc.tuple(id, input, point).map(([target, name, pos]) => addReroute(target, name, pos)),
   fc.tuple(id, id, fc.constantFrom("*", "clip", "model", "latent")).map(([source, target, name]) => wireUp({ source, output: 0 }, target, name)),
   fc.tuple(id, input).map(([target, name]) => cutWire(target, name)),
-  fc.tuple(fc.array(id, { maxLength: 2 }), fc.string()).map(([ids, name]) => packNodes(ids, name)),
-  id.map(unpackSubgraph),
+  fc.tuple(fc.array(fc.oneof(id, key), { maxLength: 3 }), fc.string()).map(([ids, name]) => packNodes(ids, name)),
+  fc.tuple(scope, fc.constantFrom("unpack", "copy", "remove"), scope).map(([index, what, into]): Command => (workflow, types) => {
+    const frame = open(workflow, index);
+    if (what === "unpack") return unpackSubgraph(frame)(workflow, types);
+    if (what === "remove") return removeItems([frame])(workflow, types);
+    return paste(fragmentOf(workflow, [frame]), [10, 10], true, open(workflow, into))(workflow, types);
+  }),
   fc.tuple(key, fc.string()).map(([item, text]) => changeItem(item, { text })),
   fc.tuple(key, point).map(([item, pos]) => resizeItem(item, { pos, size: [50, 60] })),
   fc.array(fc.oneof(id, key), { maxLength: 3 }).map(removeItems),

@@ -1,35 +1,55 @@
 /** Commands that copy: what is selected becomes a document of its own, and a document becomes part of another. */
 
-import type { Json, JsonObject } from "../json";
-import { itemsOf, withItems, type Item } from "../items";
-import { freeId, type GraphNode, type Link, type Point, type Workflow } from "../workflow";
+import { isObject, type Json, type JsonObject } from "../json";
+import { itemsOf, PARTS, withItems, type Item } from "../items";
+import { scopeOf, subgraphsOf } from "../subgraphs";
+import { freeId, without, type GraphNode, type Link, type Point, type Workflow } from "../workflow";
 import type { Command } from "./command";
+import { withNames } from "./renaming";
 
-/** The chosen nodes, notes and groups as a document. Links from nodes that are not among them stay as they are. */
+/** The chosen nodes, notes, groups and sub-graphs as a document. Links from nodes that are not among them stay as they are. */
 export function fragmentOf(workflow: Workflow, ids: Iterable<string>): Workflow {
   const chosen = new Set(ids);
+  const frames = [...subgraphsOf(workflow)].filter((id) => chosen.has(id));
+  const within = (id: string) => frames.some((frame) => id.startsWith(`${frame}:`));
   const nodes: Record<string, GraphNode> = {};
-  for (const node of Object.values(workflow.nodes)) if (chosen.has(node.id)) nodes[node.id] = node;
-  const items = itemsOf(workflow).filter((item) => chosen.has(item.key));
+  for (const node of Object.values(workflow.nodes)) if (chosen.has(node.id) || within(node.id)) nodes[node.id] = node;
+  const items = itemsOf(workflow).filter((item) => (COPIED.has(item.part) && chosen.has(item.key)) || (item.part !== "groups" && within(item.place)));
   const part = (name: Item["part"]) => items.filter((item) => item.part === name).map((item) => item.data);
-  const [groups, notes] = [part("groups"), part("notes")];
-  const extra: Record<string, Json> = { ...(groups.length && { groups }), ...(notes.length && { canvas: { notes } }) };
+  const groups = part("groups");
+  const canvas: Record<string, Json> = {};
+  for (const name of PARTS) if (name !== "groups" && part(name).length) canvas[name] = part(name);
+  const via = isObject(workflow.extra["canvas"]) ? workflow.extra["canvas"]["via"] : undefined;
+  const inner = isObject(via) ? Object.entries(via).filter(([target]) => within(target)) : [];
+  if (inner.length) canvas["via"] = Object.fromEntries(inner);
+  const extra: Record<string, Json> = { ...(groups.length && { groups }), ...(Object.keys(canvas).length && { canvas }) };
   return { title: "", nodes, parameters: {}, extra };
 }
 
-export const isEmpty = (fragment: Workflow): boolean =>
-  !Object.keys(fragment.nodes).length && !itemsOf(fragment).some((item) => item.part === "notes" || item.part === "groups");
+/** What is copied by itself; reroutes and primitives only with the sub-graph that they lie in. */
+const COPIED: ReadonlySet<Item["part"]> = new Set(["groups", "notes", "subgraphs"] as const);
 
-/** The left upper corner of all that is in a document. */
-export function cornerOf(workflow: Workflow): Point {
-  const places = [...Object.values(workflow.nodes), ...itemsOf(workflow)].map((item) => item.pos);
+export const isEmpty = (fragment: Workflow): boolean =>
+  !Object.keys(fragment.nodes).length && !itemsOf(fragment).some((item) => COPIED.has(item.part));
+
+/** The left upper corner of places. */
+export function leastOf(places: readonly Point[]): Point {
   return [Math.min(...places.map((pos) => pos[0])), Math.min(...places.map((pos) => pos[1]))];
 }
 
-/** The ids that the nodes of a fragment get in a document, by those that they have. */
+/** The left upper corner of all that is in a document, what is in sub-graphs aside. */
+export function cornerOf(workflow: Workflow): Point {
+  const subgraphs = subgraphsOf(workflow);
+  const items = [...Object.values(workflow.nodes).map(({ id, pos }) => ({ place: id, pos })), ...itemsOf(workflow)];
+  return leastOf(items.filter((item) => !scopeOf(item.place, subgraphs)).map((item) => item.pos));
+}
+
+/** The ids that the nodes and sub-graphs of a fragment get in a document, by those that they have; what is inside goes along. */
 export function idsFor(fragment: Workflow, workflow: Workflow, scope = ""): ReadonlyMap<string, string> {
   const first = Number(freeId(workflow));
-  return new Map(Object.keys(fragment.nodes).map((id, index) => [id, `${scope && `${scope}:`}${first + index}`]));
+  const subgraphs = subgraphsOf(fragment);
+  const roots = [...Object.keys(fragment.nodes), ...subgraphs].filter((id) => !scopeOf(id, subgraphs));
+  return new Map(roots.map((id, index) => [id, `${scope && `${scope}:`}${first + index}`]));
 }
 
 /**
@@ -38,31 +58,49 @@ export function idsFor(fragment: Workflow, workflow: Workflow, scope = ""): Read
  */
 export function paste(fragment: Workflow, by: Point, outer = false, scope = ""): Command {
   return (workflow) => {
+    const subgraphs = subgraphsOf(fragment);
     const ids = idsFor(fragment, workflow, scope);
-    const nodes: Record<string, GraphNode> = { ...workflow.nodes };
+    const linked: Record<string, GraphNode> = {};
     for (const node of Object.values(fragment.nodes)) {
-      const id = ids.get(node.id) as string;
-      const links: Record<string, Link> = {};
-      for (const [input, link] of Object.entries(node.links)) {
-        const source = ids.get(link.source) ?? (outer && link.source in workflow.nodes ? link.source : undefined);
-        if (source !== undefined) links[input] = { ...link, source };
-      }
-      nodes[id] = { ...node, id, links, pos: [node.pos[0] + by[0], node.pos[1] + by[1]] };
+      const cut = Object.keys(node.links).filter((input) => {
+        const { source } = node.links[input] as Link;
+        return !(source in fragment.nodes) && !(outer && source in workflow.nodes);
+      });
+      const pos: Point = scopeOf(node.id, subgraphs) ? node.pos : [node.pos[0] + by[0], node.pos[1] + by[1]];
+      linked[node.id] = { ...node, links: without(node.links, cut), pos };
     }
-    let found: Workflow = ids.size ? { ...workflow, nodes } : workflow;
-    for (const item of itemsOf(fragment)) {
-      if (item.part !== "notes" && item.part !== "groups") continue;
-      const { id: _, ...data } = item.placed([item.pos[0] + by[0], item.pos[1] + by[1]]);
-      found = withItems(found, item.part, (list) => [...list, { ...data, id: freshKey(list) } as JsonObject]);
+    const copy = withNames({ ...fragment, nodes: linked }, ids);
+    let found: Workflow = Object.keys(linked).length ? { ...workflow, nodes: { ...workflow.nodes, ...copy.nodes } } : workflow;
+    const copied = subgraphsOf(copy);
+    // Sub-graphs before what lies in them: groups are in their JSON.
+    for (const item of itemsOf(copy).filter(({ holder }) => !holder)) {
+      const inside = scopeOf(item.place, copied) !== "";
+      const data = inside ? item.data : item.placed([item.pos[0] + by[0], item.pos[1] + by[1]]);
+      const holder = item.part === "groups" ? scope : "";
+      if (!inside && !COPIED.has(item.part)) continue;
+      const own = inside || item.part === "subgraphs";
+      const id = (list: readonly Json[]) => (item.part === "notes" && scope ? `${scope}:${freshKey(list, scope)}` : freshKey(list));
+      found = withItems(found, item.part, (list) => [...list, own ? data : ({ ...data, id: id(list) } as JsonObject)], holder);
     }
-    return found;
+    const via = isObject(copy.extra["canvas"]) ? copy.extra["canvas"]["via"] : undefined;
+    return isObject(via) ? withVias(found, via) : found;
   };
 }
 
+function withVias(workflow: Workflow, more: JsonObject): Workflow {
+  const subgraphs = subgraphsOf(workflow);
+  const kept = Object.entries(more).filter(([target]) => scopeOf(target, subgraphs));
+  const canvas = isObject(workflow.extra["canvas"]) ? workflow.extra["canvas"] : {};
+  const via = isObject(canvas["via"]) ? canvas["via"] : {};
+  if (!kept.length) return workflow;
+  return { ...workflow, extra: { ...workflow.extra, canvas: { ...canvas, via: { ...via, ...Object.fromEntries(kept) } } } };
+}
+
 /** An id that no item of a list has. Groups of ComfyUI have numbers, notes have texts; the number as text is free in both. */
-export function freshKey(list: readonly Json[]): string {
+export function freshKey(list: readonly Json[], scope = ""): string {
   const taken = new Set(list.map((item) => String((item as JsonObject | null)?.["id"])));
+  const before = scope && `${scope}:`;
   let next = list.length + 1;
-  while (taken.has(`n${next}`)) next++;
+  while (taken.has(`${before}n${next}`)) next++;
   return `n${next}`;
 }

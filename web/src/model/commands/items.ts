@@ -37,8 +37,10 @@ export function removeItems(ids: Iterable<string>): Command {
     const subgraphs = subgraphsOf(workflow);
     const frames = chosen.filter((id) => subgraphs.has(id));
     const within = (id: string) => frames.some((frame) => id.startsWith(`${frame}:`));
-    const inside = [...Object.keys(workflow.nodes), ...itemsOf(workflow).map((item) => item.key)].filter(within);
-    const gone = [...chosen, ...inside];
+    const items = itemsOf(workflow).filter((item) => within(item.place) && !within(item.holder) && !frames.includes(item.holder));
+    const inside = [...Object.keys(workflow.nodes).filter(within), ...items.map((item) => item.key)];
+    // What holds groups goes after them.
+    const gone = [...new Set([...chosen.filter((id) => !subgraphs.has(id)), ...inside, ...frames])];
     const remove: Command = (found) => gone.reduce((next, key) => withItem(next, key, () => null), found);
     return all(removeReroutes(gone), removeNodes(gone), remove)(workflow, types);
   };
@@ -56,17 +58,24 @@ export function changeItem(key: string, fields: JsonObject): Command {
     );
 }
 
-export function addNote(pos: Point, text = ""): Command {
+/** Add a note; `scope` is the sub-graph that it goes into. */
+export function addNote(pos: Point, text = "", scope = ""): Command {
   return (workflow) =>
-    withItems(workflow, "notes", (list) => [...list, { id: freshKey(list), text, pos: [...pos], size: [240, 140] }]);
+    withItems(workflow, "notes", (list) => [
+      ...list,
+      { id: `${scope && `${scope}:`}${freshKey(list, scope)}`, text, pos: [...pos], size: [240, 140] },
+    ]);
 }
 
-export function addGroup({ pos, size }: Box, title: string): Command {
+/** Add a group; `scope` is the sub-graph that it goes into. */
+export function addGroup({ pos, size }: Box, title: string, scope = ""): Command {
   return (workflow) =>
-    withItems(workflow, "groups", (list) => [
-      ...list,
-      { id: freshKey(list), title, bounding: [...pos, ...size], color: "#3f789e" },
-    ]);
+    withItems(
+      workflow,
+      "groups",
+      (list) => [...list, { id: freshKey(list), title, bounding: [...pos, ...size], color: "#3f789e" }],
+      scope,
+    );
 }
 
 /** What was not there before a command: to select what it added. */

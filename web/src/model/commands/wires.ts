@@ -2,6 +2,7 @@
 
 import { itemOf, withItem, withItems } from "../items";
 import { isObject, type Json, type JsonObject } from "../json";
+import { scopeOf, subgraphsOf } from "../subgraphs";
 import { assignable } from "../types";
 import { inputOf } from "../validation";
 import { fedBy, lead, saidVia, viaInputs, viaOf, wireType } from "../wires";
@@ -26,7 +27,8 @@ export function addReroute(target: string, input: string, pos: Point): Command {
     const link = workflow.nodes[target]?.links[input];
     if (!link) return workflow;
     const from = viaOf(workflow, target, input) ?? link;
-    const id = freeId(workflow);
+    const scope = scopeOf(target, subgraphsOf(workflow));
+    const id = `${scope && `${scope}:`}${freeId(workflow)}`;
     const found = withItems(workflow, "reroutes", (list) => [...list, { id, from: [from.source, from.output], pos: [...pos] }]);
     return withVia(found, target, input, { source: id, output: 0 });
   };
@@ -102,7 +104,7 @@ export function removeReroutes(ids: readonly string[]): Command {
       if (item?.part !== "reroutes" && item?.part !== "primitives") continue;
       const from = item.part === "reroutes" && Array.isArray(item.data["from"]) ? linkOf(item.data["from"]) : null;
       const past = from && !(from.source in found.nodes) ? from : null;
-      for (const target of Object.keys(found.nodes))
+      for (const target of [...Object.keys(found.nodes), ...subgraphsOf(found)])
         for (const input of viaInputs(found, target))
           if (saidVia(found, target, input)?.source === key) found = withVia(found, target, input, past);
       found = withItems(found, "reroutes", (list) =>

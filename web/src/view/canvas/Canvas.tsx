@@ -13,7 +13,8 @@ import {
   type OnConnectStartParams,
 } from "@xyflow/react";
 import { useEffect, useState, type DragEvent, type MouseEvent } from "react";
-import { addReroute, all, cutWire, wireUp } from "../../model/commands";
+import { addReroute, all, wireUp, type Command } from "../../model/commands";
+import type { Port } from "../../model/subgraphs";
 import type { Link } from "../../model/workflow";
 import { connectable, inputOf } from "../../model/validation";
 import { wireType } from "../../model/wires";
@@ -27,7 +28,8 @@ import { useClipboard } from "./clipboard";
 import { ContextMenu } from "./ContextMenu";
 import { Far, FAR } from "./far";
 import { FarEdges } from "./FarEdges";
-import { changeEdges, changeNodes, handleName, selectOnly, useFlow, type FlowEdge, type FlowNode } from "./flow";
+import { changeEdges, changeNodes, cutEdge, inputsAt, outputAt, selectOnly, useFlow, type FlowEdge, type FlowNode } from "./flow";
+import { GateView } from "./GateView";
 import { GraphNodeView } from "./GraphNodeView";
 import { GroupView } from "./GroupView";
 import { useKeyboard } from "./keyboard";
@@ -40,7 +42,7 @@ const MANY = 1500;
 const NONE: FlowEdge[] = [];
 // The canvas is one stop of the Tab key: keyboard.ts gives the focus to nodes.
 const NOT_A_STOP = { "node.a11yDescription.default": t("canvas.keys"), "edge.a11yDescription.default": "" };
-const NODE_TYPES = { graph: GraphNodeView, groups: GroupView, notes: NoteView, subgraphs: SubgraphView, reroutes: RerouteView, primitives: PrimitiveView };
+const NODE_TYPES = { graph: GraphNodeView, groups: GroupView, notes: NoteView, subgraphs: SubgraphView, reroutes: RerouteView, primitives: PrimitiveView, gates: GateView };
 const FIT = { padding: 0.12, maxZoom: 1 };
 
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
@@ -86,7 +88,7 @@ export function Canvas() {
     // The menu key comes without a place: under the node that has the focus, then.
     const box = event.clientX || event.clientY ? null : (event.target as Element).getBoundingClientRect();
     const at = box ? { x: box.left + 24, y: box.top + 24 } : { x: event.clientX, y: event.clientY };
-    useMenu.setState({ menu: { at, ...(edge && { link: { target: edge.target, input: edge.data.input } }) } });
+    useMenu.setState({ menu: { at, ...(edge && { link: { ends: edge.data.ends, crosses: edge.data.crosses } }) } });
   }
 
   return (
@@ -110,7 +112,7 @@ export function Canvas() {
           onNodesChange={changeNodes}
           onEdgesChange={changeEdges}
           onConnect={(connection) => edit(connecting(connection))}
-          onReconnect={(edge, connection) => edit(all(cutWire(edge.target, edge.data.input), connecting(connection)))}
+          onReconnect={(edge, connection) => edit(all(cutEdge(edge), connecting(connection)))}
           onConnectStart={startDrawing}
           onConnectEnd={endDrawing}
           onClickConnectStart={startDrawing}
@@ -119,10 +121,11 @@ export function Canvas() {
           onPaneContextMenu={openMenu}
           onNodeContextMenu={(event, node) => openMenu(event, { node })}
           onSelectionContextMenu={(event, [node]) => openMenu(event, { ...(node && { node }) })}
-          onEdgeContextMenu={(event, edge) => openMenu(event, edge.selectable === false ? {} : { edge })}
+          onEdgeContextMenu={(event, edge) => openMenu(event, { edge })}
           onEdgeDoubleClick={(event, edge) => {
             const { x, y } = flow.screenToFlowPosition({ x: event.clientX, y: event.clientY });
-            edit(addReroute(edge.target, edge.data.input, [Math.round(x) - 22, Math.round(y) - 14]));
+            const [end] = edge.data.ends;
+            if (end && !edge.data.crosses) edit(addReroute(end.node, end.socket, [Math.round(x) - 22, Math.round(y) - 14]));
           }}
           selectionMode={SelectionMode.Partial}
           onlyRenderVisibleElements
@@ -177,32 +180,44 @@ function Connecting({ stop }: { stop: () => void }) {
   );
 }
 
-function linkOf(connection: { source: string; sourceHandle?: string | null }): Link {
-  return { source: connection.source, output: Number(handleName(connection.sourceHandle ?? "")) };
+/** The ends of a link to be made, as the document has them; null where there are none. */
+function endsOf(connection: Connection | FlowEdge): { link: Link; ends: readonly Port[] } | null {
+  const link = outputAt(connection.source, connection.sourceHandle ?? "");
+  const ends = inputsAt(connection.target, connection.targetHandle ?? "");
+  // From one gate to another would go past all that is shown.
+  const gates = connection.source.startsWith("§in") && connection.target.startsWith("§out");
+  return link && ends.length && !gates ? { link, ends } : null;
 }
 
-function connecting(connection: Connection) {
-  return wireUp(linkOf(connection), connection.target, handleName(connection.targetHandle ?? ""));
+function connecting(connection: Connection): Command {
+  const found = endsOf(connection);
+  return all(...(found?.ends.map(({ node, socket }) => wireUp(found.link, node, socket)) ?? []));
 }
 
 function isValid(connection: Connection | FlowEdge): boolean {
   const { workflow, types } = useDocument.getState();
-  const link = linkOf(connection);
-  const input = handleName(connection.targetHandle ?? "");
-  if (link.source in workflow.nodes && connection.target in workflow.nodes)
-    return connectable(workflow, types, link, connection.target, input);
-  return wireUp(link, connection.target, input)(workflow, types) !== workflow;
+  const found = endsOf(connection);
+  if (!found) return false;
+  const { link } = found;
+  return found.ends.every(({ node, socket }) =>
+    link.source in workflow.nodes && node in workflow.nodes
+      ? connectable(workflow, types, link, node, socket)
+      : wireUp(link, node, socket)(workflow, types) !== workflow,
+  );
 }
 
 function startDrawing(_: unknown, { nodeId, handleId, handleType }: OnConnectStartParams): void {
   if (!nodeId || !handleId || !handleType) return;
   const { workflow, types } = useDocument.getState();
-  const socket = handleName(handleId);
-  const type =
-    handleType === "source"
-      ? wireType(workflow, types, { source: nodeId, output: Number(socket) })
-      : (inputOf(workflow, types, nodeId, socket)?.type ?? "*");
-  useUi.setState({ drawing: { node: nodeId, socket, type, side: handleType } });
+  if (handleType === "source") {
+    const link = outputAt(nodeId, handleId);
+    if (link) useUi.setState({ drawing: { node: link.source, socket: String(link.output), type: wireType(workflow, types, link), side: handleType } });
+    return;
+  }
+  const [end] = inputsAt(nodeId, handleId);
+  if (!end) return;
+  const type = inputOf(workflow, types, end.node, end.socket)?.type ?? "*";
+  useUi.setState({ drawing: { ...end, type, side: handleType } });
 }
 
 function endDrawing(event: globalThis.MouseEvent | TouchEvent, state: FinalConnectionState): void {
@@ -221,7 +236,11 @@ function useFocus(): void {
   useEffect(() => {
     if (!focus) return;
     selectOnly(focus.node);
-    void fitView({ nodes: [{ id: focus.node }], duration: calm.matches ? 0 : 250, maxZoom: 1 });
+    // After the whole of a sub-graph was shown, where that was opened for it.
+    let frame = requestAnimationFrame(() => {
+      frame = requestAnimationFrame(() => void fitView({ nodes: [{ id: focus.node }], duration: calm.matches ? 0 : 250, maxZoom: 1 }));
+    });
+    return () => cancelAnimationFrame(frame);
   }, [focus, fitView]);
 }
 

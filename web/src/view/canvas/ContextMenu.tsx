@@ -1,6 +1,6 @@
 import { useReactFlow, type ReactFlowInstance } from "@xyflow/react";
 import { useEffect, useLayoutEffect, useRef, type KeyboardEvent } from "react";
-import { ALIGNMENTS, DISTRIBUTIONS, changeItem, cutWire, unpackSubgraph } from "../../model/commands";
+import { ALIGNMENTS, all, DISTRIBUTIONS, changeItem, cutWire, unpackSubgraph } from "../../model/commands";
 import { itemOf } from "../../model/items";
 import { BYPASSED, MUTED, type Workflow } from "../../model/workflow";
 import { edit, useDocument } from "../../state/document";
@@ -97,13 +97,15 @@ function Open({ menu, flow }: { menu: Menu; flow: ReactFlowInstance }) {
 }
 
 function partsFor({ at, link }: Menu, flow: ReactFlowInstance, workflow: Workflow): Entry[][] {
-  if (link)
+  if (link) {
+    const [end] = link.ends;
     return [
       [
-        { label: "menu.reroute", run: () => actions.rerouteAt(flow, at, link.target, link.input) },
-        { label: "menu.cutLink", run: () => edit(cutWire(link.target, link.input)) },
+        ...(end && !link.crosses ? [{ label: "menu.reroute" as const, run: () => actions.rerouteAt(flow, at, end.node, end.socket) }] : []),
+        { label: "menu.cutLink", run: () => edit(all(...link.ends.map(({ node, socket }) => cutWire(node, socket)))) },
       ],
     ];
+  }
   const { nodes } = selection();
   if (!nodes.length) return canvasParts(at, flow);
   const chosen = nodes.map((id) => workflow.nodes[id]).filter((node) => node !== undefined);
@@ -141,7 +143,7 @@ function partsFor({ at, link }: Menu, flow: ReactFlowInstance, workflow: Workflo
       : [],
     [
       { label: "menu.group", keys: "g", run: () => actions.group(flow) },
-      ...(chosen.length ? [{ label: "menu.pack" as const, run: actions.pack }] : []),
+      ...(chosen.length || framed !== undefined ? [{ label: "menu.pack" as const, run: actions.pack }] : []),
       ...(framed !== undefined
         ? [
             { label: "subgraph.open" as const, run: () => useScope.setState({ scope: framed }) },

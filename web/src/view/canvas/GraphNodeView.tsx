@@ -1,14 +1,12 @@
 import { NodeResizeControl, ResizeControlVariant, type NodeProps } from "@xyflow/react";
 import { memo, useContext } from "react";
 import { useShallow } from "zustand/react/shallow";
-import { api } from "../../api/client";
 import { collapseNodes, resizeNode, titleNode } from "../../model/commands";
-import { isActive, type NodeRun, type Problem } from "../../model/run";
+import type { NodeRun, Problem } from "../../model/run";
 import type { InputType, NodeTypes } from "../../model/types";
 import { BYPASSED, MUTED, RUN, type GraphNode } from "../../model/workflow";
 import { edit } from "../../state/document";
 import { useRun } from "../../state/run";
-import { useUi } from "../../state/ui";
 import { t } from "../../strings";
 import { Icon } from "../icons";
 import { titleOf } from "../titles";
@@ -16,6 +14,7 @@ import { Widget } from "../widgets/Widget";
 import { Far } from "./far";
 import type { GraphFlowNode } from "./flow";
 import { LEAST_WIDTH, socketsOf, widgetsOf } from "./metrics";
+import { Badge, Picture, Progress, Troubles } from "./runViews";
 import { InputSocket, OutputSocket } from "./Socket";
 import { Title } from "./Title";
 
@@ -88,36 +87,6 @@ function Header({ node, title, run }: { node: GraphNode; title: string; run: Nod
   );
 }
 
-function Badge({ run }: { run: NodeRun }) {
-  if (run.state === "cached") return <span className="badge">{t("node.cached")}</span>;
-  if (run.state === "running")
-    return <span className="badge">{run.max > 1 ? t("node.step", { value: run.value, max: run.max }) : t("node.running")}</span>;
-  if (run.state === "done" && run.began !== undefined && run.ended !== undefined)
-    return <span className="badge">{seconds(run.ended - run.began)}</span>;
-  return null;
-}
-
-function seconds(milliseconds: number): string {
-  return milliseconds < 100 ? t("node.quick") : t("node.seconds", { seconds: (milliseconds / 1000).toFixed(1) });
-}
-
-function Progress({ run }: { run: NodeRun }) {
-  const known = run.max > 1;
-  const part = known ? run.value / run.max : 1;
-  return (
-    <i
-      className="progress"
-      role="progressbar"
-      aria-label={t("node.running")}
-      aria-valuemin={0}
-      aria-valuemax={run.max}
-      {...(known && { "aria-valuenow": run.value })}
-      data-unknown={!known || undefined}
-      style={{ transform: `scaleX(${part})` }}
-    />
-  );
-}
-
 interface SocketsProps {
   readonly node: GraphNode;
   readonly types: NodeTypes;
@@ -160,33 +129,5 @@ function Sockets({ node, types, title, problems }: SocketsProps) {
         </div>
       ))}
     </>
-  );
-}
-
-function Picture({ id, title, run }: { id: string; title: string; run: NodeRun | undefined }) {
-  const preview = useRun((state) => (isActive(state) ? state.previews[id] : undefined));
-  const image = run?.images?.at(-1);
-  if (preview !== undefined && run?.state === "running")
-    return <img className="shown" src={preview} alt={t("node.preview", { title })} draggable={false} />;
-  if (!image) return null;
-  return (
-    <button className="plain nodrag" onClick={() => useUi.setState({ viewer: image })}>
-      <img className="shown" src={api.view(image)} alt={t("node.result", { title })} draggable={false} />
-    </button>
-  );
-}
-
-/** What is wrong, on the node itself; where it names an input, that row is marked as well. */
-function Troubles({ problems, inputs }: { problems: readonly Problem[]; inputs: readonly InputType[] }) {
-  if (!problems.length) return null;
-  return (
-    <ul className="troubles">
-      {problems.map((problem, index) => (
-        <li key={index} data-severity={problem.severity}>
-          {inputs.some((input) => input.name === problem.input) && <b>{problem.input}: </b>}
-          {problem.message} {problem.hint}
-        </li>
-      ))}
-    </ul>
   );
 }

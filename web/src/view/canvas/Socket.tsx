@@ -44,12 +44,13 @@ function Socket({ node, side, type, id, label }: {
   );
 }
 
-export function InputSocket({ node, title, type, name }: SocketProps) {
-  const label = t("socket.input", { name, title, type });
+/** `called` is what it goes by where that is not its name. */
+export function InputSocket({ node, title, type, name, called }: SocketProps & { readonly called?: string }) {
+  const label = t("socket.input", { name: called ?? name, title, type });
   return <Socket node={node} side="target" type={type} id={inputHandle(name)} label={label} />;
 }
 
-export function OutputSocket({ node, title, type, name, index }: SocketProps & { readonly index: number }) {
+export function OutputSocket({ node, title, type, name, index }: SocketProps & { readonly index: number | string }) {
   const label = t("socket.output", { name, title, type });
   return <Socket node={node} side="source" type={type} id={outputHandle(index)} label={label} />;
 }

@@ -1,54 +1,94 @@
-import { Handle, Position, useReactFlow, useUpdateNodeInternals, type NodeProps } from "@xyflow/react";
+import { useReactFlow, useUpdateNodeInternals, type NodeProps } from "@xyflow/react";
 import { memo, useEffect, useMemo } from "react";
 import { useShallow } from "zustand/react/shallow";
+import { gathered, inputName, outputName } from "../../model/boundary";
 import { changeItem } from "../../model/commands";
 import { itemOf } from "../../model/items";
+import type { NodeRun } from "../../model/run";
 import { portName, portsOf, type Port } from "../../model/subgraphs";
 import { inputOf } from "../../model/validation";
 import { wireType } from "../../model/wires";
+import type { Link } from "../../model/workflow";
 import { edit, useDocument } from "../../state/document";
-import { useScope } from "../../state/scope";
+import { useRun } from "../../state/run";
+import { showNode, useScope } from "../../state/scope";
 import { t } from "../../strings";
-import { colourOf } from "../colours";
+import { nodeTitle } from "../titles";
 import type { ItemFlowNode } from "./flow";
+import { Badge, Picture, Progress } from "./runViews";
+import { InputSocket, OutputSocket } from "./Socket";
 import { Title } from "./Title";
 
-/** A sub-graph from outside: what it takes and gives. A double click opens it. */
+/** A sub-graph from outside: what it takes and gives, and what a run says of all that is in it. A double click opens it. */
 export const SubgraphView = memo(function SubgraphView({ id, data: { item }, selected }: NodeProps<ItemFlowNode>) {
   const { workflow, types } = useDocument(useShallow(({ workflow, types }) => ({ workflow, types })));
   const { inputs, outputs } = useMemo(() => portsOf(workflow, id), [workflow, id]);
+  const inside = useMemo(() => Object.keys(workflow.nodes).filter((node) => node.startsWith(`${id}:`)), [workflow.nodes, id]);
+  const known = useRun(useShallow((state) => [state.problems, ...inside.map((node) => state.nodes[node])]));
+  // `known` is what it is made of, told apart by identity.
+  const { run, at, problems } = useMemo(() => gathered(useRun.getState(), known.length ? inside : []), [inside, known]);
   const update = useUpdateNodeInternals();
   const names = [...inputs, ...outputs].map(portName).join();
   useEffect(() => update(id), [update, id, names]);
   const title = nameOf(item.data);
-  const count = Object.keys(workflow.nodes).filter((node) => node.startsWith(`${id}:`)).length;
-  const output = (port: Port) => wireType(workflow, types, { source: port.node, output: Number(port.socket) });
+  const failed = run?.state === "failed" || problems.some((problem) => problem.severity === "error");
+  const output = (port: Port): Link => ({ source: port.node, output: Number(port.socket) });
   return (
-    <article className="node subgraph" data-selected={selected || undefined} aria-label={t("subgraph.label", { title })} onDoubleClick={() => useScope.setState({ scope: id })}>
+    <article
+      className="node subgraph"
+      data-state={failed ? "failed" : run?.state}
+      data-selected={selected || undefined}
+      aria-label={t("subgraph.label", { title })}
+      onDoubleClick={() => useScope.setState({ scope: id })}
+    >
       <header className="head">
         <Title id={id} className="name" title={title} label={title} set={(text) => edit(changeItem(id, { title: text }))} />
-        <span className="badge">{t("subgraph.count", { count })}</span>
+        {run && run.state !== "waiting" ? (
+          <Inside run={run} at={at} count={inside.length} />
+        ) : (
+          <span className="badge">{t("subgraph.count", { count: inside.length })}</span>
+        )}
       </header>
       <div className="body">
         {Array.from({ length: Math.max(inputs.length, outputs.length) }, (_, index) => {
           const [input, result] = [inputs[index], outputs[index]];
+          const type = result && wireType(workflow, types, output(result));
           return (
             <div className="row" key={index}>
               {input && (
                 <span className="in">
-                  <PortSocket port={input} side="target" type={inputOf(workflow, types, input.node, input.socket)?.type ?? "*"} />
-                  {input.socket}
+                  <InputSocket
+                    node={id}
+                    title={title}
+                    type={inputOf(workflow, types, input.node, input.socket)?.type ?? "*"}
+                    name={portName(input)}
+                    called={inputName(workflow, id, input) ?? input.socket}
+                  />
+                  {inputName(workflow, id, input) ?? input.socket}
                 </span>
               )}
-              {result && (
+              {result && type !== undefined && (
                 <span className="out">
-                  {output(result).toLowerCase()}
-                  <PortSocket port={result} side="source" type={output(result)} />
+                  {outputName(workflow, id, output(result)) ?? type.toLowerCase()}
+                  <OutputSocket node={id} title={title} type={type} name={outputName(workflow, id, output(result)) ?? type} index={portName(result)} />
                 </span>
               )}
             </div>
           );
         })}
+        <Picture id={at ?? id} title={title} run={run} />
+        {problems.length > 0 && (
+          <ul className="troubles">
+            {problems.map((problem, index) => (
+              <li key={index} data-severity={problem.severity}>
+                <button className="link nodrag" title={t("problems.show")} onClick={() => showNode(problem.node ?? id)}>
+                  {nodeTitle(problem.node ?? id)}
+                </button>{" "}
+                {problem.message}
+              </li>
+            ))}
+          </ul>
+        )}
       </div>
       <button className="plain open nodrag" onClick={() => useScope.setState({ scope: id })}>
         {t("subgraph.open")}
@@ -57,17 +97,14 @@ export const SubgraphView = memo(function SubgraphView({ id, data: { item }, sel
   );
 });
 
-function PortSocket({ port, side, type }: { port: Port; side: "source" | "target"; type: string }) {
+/** How far all that is inside has come, and what is at work there. */
+function Inside({ run, at, count }: { run: NodeRun; at: string | undefined; count: number }) {
+  if (run.state !== "running") return <Badge run={run} />;
   return (
-    <Handle
-      type={side}
-      position={side === "source" ? Position.Right : Position.Left}
-      id={`${side === "source" ? "out" : "in"}:${portName(port)}`}
-      className="socket"
-      isConnectable={false}
-      title={type}
-      style={{ background: colourOf(type) }}
-    />
+    <>
+      <span className="badge">{t("subgraph.running", { title: nodeTitle(at ?? ""), value: Math.floor(run.value), count })}</span>
+      <Progress run={run} />
+    </>
   );
 }
 

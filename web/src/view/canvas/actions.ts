@@ -10,7 +10,6 @@ import {
   all,
   collapseNodes,
   cornerOf,
-  cutWire,
   distribute,
   fragmentOf,
   moveItems,
@@ -32,7 +31,7 @@ import { useNaming } from "../../state/menu";
 import { useScope } from "../../state/scope";
 import { useUi } from "../../state/ui";
 import { t } from "../../strings";
-import { boxOf, selectedBoxes, selection, selectOnly, useFlow } from "./flow";
+import { boxOf, cutEdge, selectedBoxes, selection, selectOnly, useFlow } from "./flow";
 
 type Flow = ReactFlowInstance;
 interface Place {
@@ -62,7 +61,7 @@ function adding(command: Command): void {
 
 export function removeSelected(): void {
   const { nodes, edges } = selection();
-  if (nodes.length || edges.length) edit(all(...edges.map((edge) => cutWire(edge.target, edge.data.input)), removeItems(nodes)));
+  if (nodes.length || edges.length) edit(all(...edges.map(cutEdge), removeItems(nodes)));
 }
 
 export function duplicate(): void {
@@ -118,7 +117,7 @@ export function fitSelected(flow: Flow): void {
 }
 
 export function addNoteAt(flow: Flow, at?: Place): void {
-  adding(addNote(placeOf(flow, at)));
+  adding(addNote(placeOf(flow, at), "", useScope.getState().scope));
 }
 
 /** A group around what is selected, or an empty one at a place. */
@@ -136,7 +135,7 @@ export function group(flow: Flow, at?: Place): void {
     ];
   }
   const whole = (point: Point): Point => [Math.round(point[0]), Math.round(point[1])];
-  adding(addGroup({ pos: whole([left, top]), size: whole(size) }, t("group.title")));
+  adding(addGroup({ pos: whole([left, top]), size: whole(size) }, t("group.title"), useScope.getState().scope));
 }
 
 export function rerouteAt(flow: Flow, at: Place, target: string, input: string): void {

@@ -5,12 +5,13 @@
 
 import { applyEdgeChanges, applyNodeChanges, type Edge, type EdgeChange, type Node, type NodeChange } from "@xyflow/react";
 import { create } from "zustand";
-import { moveItems, type Box } from "../../model/commands";
+import { all, cutWire, moveItems, type Box, type Command } from "../../model/commands";
+import { gateId, gatesOf, type Gate } from "../../model/boundary";
 import { readLink } from "../../model/document";
-import { itemsOf, type Item, type Part } from "../../model/items";
+import { itemOf, itemsOf, type Item, type Part } from "../../model/items";
 import type { NodeTypes } from "../../model/types";
-import { portName, standsFor, subgraphsOf } from "../../model/subgraphs";
-import { viaInputs, viaOf, wireType } from "../../model/wires";
+import { portName, portsOf, standsFor, subgraphsOf, type Port } from "../../model/subgraphs";
+import { stepsOf, viaInputs, viaOf, wireType } from "../../model/wires";
 import type { GraphNode, Link, Point, Workflow } from "../../model/workflow";
 import { edit, useDocument } from "../../state/document";
 import { useScope } from "../../state/scope";
@@ -20,8 +21,17 @@ import { estimate, widthOf } from "./metrics";
 
 export type GraphFlowNode = Node<{ readonly node: GraphNode; readonly types: NodeTypes }, "graph">;
 export type ItemFlowNode = Node<{ readonly item: Item }, Part>;
-export type FlowNode = GraphFlowNode | ItemFlowNode;
-export type FlowEdge = Edge<{ readonly input: string; readonly type: string }> & { data: { input: string; type: string } };
+/** What feeds an open sub-graph, or is fed by it. */
+export type GateFlowNode = Node<{ readonly gate: Gate }, "gates">;
+export type FlowNode = GraphFlowNode | ItemFlowNode | GateFlowNode;
+interface EdgeData extends Record<string, unknown> {
+  /** The inputs that it feeds, wherever they are; of a reroute, its own. */
+  readonly ends: readonly Port[];
+  readonly type: string;
+  /** It crosses the edge of a sub-graph. */
+  readonly crosses: boolean;
+}
+export type FlowEdge = Edge<EdgeData> & { data: EdgeData };
 
 interface FlowState {
   readonly nodes: FlowNode[];
@@ -29,7 +39,7 @@ interface FlowState {
 }
 
 export const inputHandle = (name: string): string => `in:${name}`;
-export const outputHandle = (index: number): string => `out:${index}`;
+export const outputHandle = (index: number | string): string => `out:${index}`;
 export const handleName = (handle: string): string => handle.slice(handle.indexOf(":") + 1);
 
 export const useFlow = create<FlowState>()(() => ({ nodes: [], edges: [] }));
@@ -44,44 +54,112 @@ function sync(workflow: Workflow, types: NodeTypes): void {
   const subgraphs = subgraphsOf(workflow);
   const here = (id: string) => (subgraphs.size ? standsFor(id, scope, subgraphs) : id);
   const shown = (id: string) => here(id) === id;
-  const wire = (target: string, input: string, from: Link | null) => flowEdge(target, input, from, workflow, types, wires);
+  const drawn: FlowNode[] = [
+    ...items.filter((item) => shown(item.place)).map((item) => itemNode(item, known.get(item.key))),
+    ...all.filter((node) => shown(node.id)).map((node) => flowNode(node, types, known.get(node.id))),
+  ];
+  const gates = scope ? gateNodes(gatesOf(workflow, scope), drawn, here, known) : [];
+
+  /** Where a link begins on the canvas: at what is shown of all that it goes through. */
+  function beginning(from: Link): Beginning | null {
+    for (const step of stepsOf(workflow, from)) {
+      const place = here(step.source);
+      if (step.source in workflow.nodes) {
+        if (place === step.source) return { source: step.source, sourceHandle: outputHandle(step.output), link: step };
+        if (place === null) return { source: gateId("in", step), sourceHandle: outputHandle(0), link: step };
+        return { source: place, sourceHandle: `out:${portName({ node: step.source, socket: String(step.output) })}`, link: step };
+      }
+      const part = itemOf(workflow, step.source)?.part;
+      if (place === step.source && (part === "reroutes" || part === "primitives"))
+        return { source: step.source, sourceHandle: outputHandle(step.output), link: step };
+    }
+    return null;
+  }
+
+  function wire(id: string, from: Link | null, target: string, targetHandle: string, ends: readonly Port[]): FlowEdge[] {
+    const begin = from && beginning(from);
+    if (!begin || begin.source === target) return [];
+    const { source, sourceHandle, link } = begin;
+    const type = wireType(workflow, types, link);
+    const old = wires.get(id);
+    const same = old?.source === source && old.sourceHandle === sourceHandle && old.target === target && old.targetHandle === targetHandle;
+    if (old && same && old.data.type === type && old.data.ends.map(portName).join() === ends.map(portName).join()) return [old];
+    const crosses = source !== link.source || target !== ends[0]?.node;
+    return [
+      { id, source, sourceHandle, target, targetHandle, data: { ends, type, crosses }, style: { stroke: colourOf(type) }, ...(old?.selected && { selected: true }) },
+    ];
+  }
+
+  function intoNode(node: GraphNode): FlowEdge[] {
+    const place = here(node.id);
+    if (place === null) return [];
+    const inputs = [...Object.keys(node.links), ...viaInputs(workflow, node.id).filter((input) => !(input in node.links) && place === node.id)];
+    return inputs.flatMap((input) => {
+      const from = viaOf(workflow, node.id, input) ?? node.links[input] ?? null;
+      if (!from || (place !== node.id && here(node.links[input]?.source ?? "") === place)) return [];
+      const end = { node: node.id, socket: input };
+      return wire(`${node.id} ${input}`, from, place, place === node.id ? inputHandle(input) : `in:${portName(end)}`, [end]);
+    });
+  }
+
   useFlow.setState({
-    nodes: [
-      ...items.filter((item) => shown(placeId(item))).map((item) => itemNode(item, known.get(item.key))),
-      ...all.filter((node) => shown(node.id)).map((node) => flowNode(node, types, known.get(node.id))),
-    ],
+    nodes: [...drawn, ...gates],
     edges: [
-      ...all.flatMap((node) => [
-        ...Object.entries(node.links).flatMap(([input, link]) => {
-          const [from, to] = [here(link.source), here(node.id)];
-          if (from === link.source && to === node.id) return wire(node.id, input, viaOf(workflow, node.id, input) ?? link);
-          return from && to && from !== to ? [boundaryEdge(node.id, input, link, from, to, wireType(workflow, types, link))] : [];
-        }),
-        ...viaInputs(workflow, node.id).flatMap((input) =>
-          input in node.links || !shown(node.id) ? [] : wire(node.id, input, viaOf(workflow, node.id, input)),
-        ),
-      ]),
-      ...items.flatMap(({ part, key, data }) => (part === "reroutes" && shown(key) ? wire(key, REROUTE_INPUT, readLink(data["from"] ?? null)) : [])),
+      ...all.flatMap(intoNode),
+      ...items.flatMap(({ part, key, data }) =>
+        part === "reroutes" && shown(key)
+          ? wire(`${key} ${REROUTE_INPUT}`, readLink(data["from"] ?? null), key, inputHandle(REROUTE_INPUT), [{ node: key, socket: REROUTE_INPUT }])
+          : [],
+      ),
+      ...gates.flatMap(({ id, data: { gate } }) => {
+        const [first] = gate.ends;
+        if (gate.side === "in" || !first) return [];
+        return wire(id, viaOf(workflow, first.node, first.socket) ?? gate.source, id, inputHandle(REROUTE_INPUT), gate.ends);
+      }),
     ],
   });
 }
 
-/** The id by which an item's scope is known. Groups outside sub-graphs have numbers, those inside are not drawn. */
-const placeId = (item: Item): string => (item.part === "notes" ? String(item.data["id"] ?? "") : item.part === "groups" ? "" : item.key);
+interface Beginning {
+  readonly source: string;
+  readonly sourceHandle: string;
+  /** What it is in the document. */
+  readonly link: Link;
+}
 
-/** A link into or out of a sub-graph. It is changed inside. */
-function boundaryEdge(target: string, input: string, link: Link, from: string, to: string, type: string): FlowEdge {
-  return {
-    id: `${target} ${input}`,
-    source: from,
-    sourceHandle: from === link.source ? outputHandle(link.output) : `out:${portName({ node: link.source, socket: String(link.output) })}`,
-    target: to,
-    targetHandle: inputHandle(to === target ? input : portName({ node: target, socket: input })),
-    data: { input, type },
-    style: { stroke: colourOf(type) },
-    selectable: false,
-    reconnectable: false,
-  };
+const GATE = { width: 190, row: 26, room: 90, gap: 14 } as const;
+
+/** Boxes for the gates: to the left of all that is drawn what comes in, to the right what goes out. */
+function gateNodes(gates: readonly Gate[], drawn: readonly FlowNode[], here: (id: string) => string | null, known: ReadonlyMap<string, FlowNode>): GateFlowNode[] {
+  const boxes = new Map(drawn.map((node) => [node.id, boxOf(node)]));
+  const all = [...boxes.values()];
+  const top = Math.min(...all.map((box) => box.pos[1]));
+  const left = Math.min(...all.map((box) => box.pos[0])) - GATE.room - GATE.width;
+  const right = Math.max(...all.map((box) => box.pos[0] + box.size[0])) + GATE.room;
+  const near = ({ side, source, ends }: Gate) => boxes.get(here(side === "in" ? (ends[0]?.node ?? "") : source.source) ?? "")?.pos[1] ?? 0;
+  const next = { in: top, out: top };
+  return gates
+    .toSorted((one, other) => near(one) - near(other))
+    .map((gate): GateFlowNode => {
+      const id = gateId(gate.side, gate.source);
+      const height = GATE.row * (gate.side === "in" ? 1 : gate.ends.length) + GATE.row;
+      const position = { x: gate.side === "in" ? left : right, y: next[gate.side] };
+      next[gate.side] += height + GATE.gap;
+      const old = known.get(id);
+      return {
+        ...(old?.type === "gates" && old),
+        id,
+        type: "gates",
+        position,
+        width: GATE.width,
+        height,
+        measured: { width: GATE.width, height },
+        draggable: false,
+        selectable: false,
+        deletable: false,
+        data: { gate },
+      };
+    });
 }
 
 export const REROUTE_INPUT = "*";
@@ -117,34 +195,6 @@ function itemNode(item: Item, old: FlowNode | undefined): ItemFlowNode {
     ...(item.part === "groups" && { zIndex: -1, dragHandle: ".group-head" }),
     data: { item },
   };
-}
-
-function flowEdge(
-  target: string,
-  input: string,
-  from: Link | null,
-  workflow: Workflow,
-  types: NodeTypes,
-  old: ReadonlyMap<string, FlowEdge>,
-): FlowEdge[] {
-  if (!from || !(from.source in workflow.nodes || itemsOf(workflow).some((item) => item.key === from.source))) return [];
-  const id = `${target} ${input}`;
-  const type = wireType(workflow, types, from);
-  const known = old.get(id);
-  const sourceHandle = outputHandle(from.output);
-  if (known && known.source === from.source && known.sourceHandle === sourceHandle && known.data.type === type) return [known];
-  return [
-    {
-      id,
-      source: from.source,
-      sourceHandle,
-      target,
-      targetHandle: inputHandle(input),
-      data: { input, type },
-      style: { stroke: colourOf(type) },
-      ...(known?.selected && { selected: true }),
-    },
-  ];
 }
 
 useScope.subscribe(() => {
@@ -231,8 +281,31 @@ export function selection(): { nodes: string[]; edges: FlowEdge[] } {
 }
 
 export function selectAll(): void {
-  useFlow.setState(({ nodes }) => ({ nodes: nodes.map((node) => (node.selected ? node : { ...node, selected: true })) }));
+  useFlow.setState(({ nodes }) => ({
+    nodes: nodes.map((node) => (node.selected || node.selectable === false ? node : { ...node, selected: true })),
+  }));
 }
+
+/** The output that a socket on the canvas stands for: of a sub-graph the one inside, of a gate the one outside. */
+export function outputAt(id: string, handle: string): Link | null {
+  const node = useFlow.getState().nodes.find((item) => item.id === id);
+  if (node?.type === "gates") return node.data.gate.source;
+  const name = handleName(handle);
+  const port = node?.type === "subgraphs" ? portsOf(useDocument.getState().workflow, id).outputs.find((one) => portName(one) === name) : undefined;
+  return port ? { source: port.node, output: Number(port.socket) } : node?.type === "subgraphs" ? null : { source: id, output: Number(name) };
+}
+
+/** The inputs that a socket on the canvas stands for. */
+export function inputsAt(id: string, handle: string): readonly Port[] {
+  const node = useFlow.getState().nodes.find((item) => item.id === id);
+  if (node?.type === "gates") return node.data.gate.ends;
+  const name = handleName(handle);
+  if (node?.type !== "subgraphs") return [{ node: id, socket: name }];
+  return portsOf(useDocument.getState().workflow, id).inputs.filter((one) => portName(one) === name);
+}
+
+/** Cut a link as it is drawn, with all that it feeds. */
+export const cutEdge = ({ data: { ends } }: FlowEdge): Command => all(...ends.map(({ node, socket }) => cutWire(node, socket)));
 
 export function selectOnly(...ids: readonly string[]): void {
   const chosen = new Set(ids);

@@ -5,11 +5,11 @@
 
 import { useReactFlow, useStoreApi, type ReactFlowInstance } from "@xyflow/react";
 import { useEffect, useMemo, type FocusEvent, type KeyboardEvent } from "react";
-import { cutWire, moveItems } from "../../model/commands";
+import { all, cutWire, moveItems } from "../../model/commands";
 import type { Point } from "../../model/workflow";
 import { edit } from "../../state/document";
 import { useUi } from "../../state/ui";
-import { handleName, selectedBoxes, selectOnly, useFlow, type FlowNode } from "./flow";
+import { inputsAt, selectedBoxes, selectOnly, useFlow, type FlowNode } from "./flow";
 
 const ARROWS: Readonly<Record<string, Point>> = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const STEP = 20;
@@ -181,7 +181,8 @@ export function useKeyboard() {
       else if (event.key === "ArrowDown") stops[place + 1]?.focus({ preventScroll: true });
       else if (event.key === "Delete" || event.key === "Backspace") {
         const handle = target.dataset["handleid"] ?? "";
-        if (handle.startsWith("in:")) edit(cutWire(node.dataset["id"] ?? "", handleName(handle)));
+        const ends = handle.startsWith("in:") ? inputsAt(node.dataset["id"] ?? "", handle) : [];
+        edit(all(...ends.map((end) => cutWire(end.node, end.socket))));
       } else return;
       done();
     }

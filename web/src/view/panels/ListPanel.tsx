@@ -7,6 +7,7 @@ import type { InputType } from "../../model/types";
 import type { GraphNode, Link, Workflow } from "../../model/workflow";
 import { edit, useDocument } from "../../state/document";
 import { useRun } from "../../state/run";
+import { showNode } from "../../state/scope";
 import { t } from "../../strings";
 import { focusNode } from "../canvas/keyboard";
 import { titleOf } from "../titles";
@@ -53,7 +54,10 @@ function Entry({ node, workflow }: { node: GraphNode; workflow: Workflow }) {
               <Source key={input.name} node={node} input={input} title={title} workflow={workflow} />
             ) : null,
           )}
-          <button className="button" onClick={() => focusNode(flow, node.id)}>
+          <button className="button" onClick={() => {
+              showNode(node.id);
+              focusNode(flow, node.id);
+            }}>
             {t("list.show", { title })}
           </button>
         </>

@@ -4,7 +4,7 @@ import { api, ServerError, type Plan, type PlanRow } from "../../api/client";
 import { writeWorkflow } from "../../model/document";
 import type { GraphNode, Workflow } from "../../model/workflow";
 import { useDocument } from "../../state/document";
-import { useUi } from "../../state/ui";
+import { showNode } from "../../state/scope";
 import { t, type StringKey } from "../../strings";
 import { Icon } from "../icons";
 import { nodeTitle } from "../titles";
@@ -77,7 +77,7 @@ function Group({ title, rows }: { title: string; rows: readonly PlanRow[] }) {
       <ul>
         {rows.map((row) => (
           <li key={row.node} data-state={row.state}>
-            <button className="link" title={t("problems.show")} onClick={() => useUi.setState({ focus: { node: row.node } })}>
+            <button className="link" title={t("problems.show")} onClick={() => showNode(row.node)}>
               {nodeTitle(row.node)}
             </button>
             <span>{row.text}</span>

@@ -1,5 +1,5 @@
 import { useRun } from "../../state/run";
-import { useUi } from "../../state/ui";
+import { showNode } from "../../state/scope";
 import { t } from "../../strings";
 import { Icon } from "../icons";
 import { nodeTitle } from "../titles";
@@ -24,7 +24,7 @@ export function ProblemsPanel() {
             <button
               className="link"
               title={t("problems.show")}
-              onClick={() => useUi.setState({ focus: { node: problem.node ?? "" } })}
+              onClick={() => showNode(problem.node ?? "")}
             >
               {nodeTitle(problem.node)}
               {problem.input && <span> · {problem.input}</span>}

@@ -1,0 +1,180 @@
+"""Sub-graphs in the editor: their edge, what lies in them, what a run says of them, and ComfyUI's files that have some."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.web.test_canvas import PANE, choose, document, opened, select, undo
+from tests.web.test_editor import downloaded, node, run
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+ROOT = Path(__file__).parents[2]
+
+
+def pack(page: Page, *titles: str) -> Locator:
+    """The sub-graph that is made of nodes."""
+    select(page, *titles)
+    choose(page, node(page, titles[0]).locator(".head .name"), "Make a sub-graph")
+    found = page.locator(".subgraph")
+    found.wait_for()
+    return found
+
+
+def out(page: Page) -> None:
+    page.get_by_role("navigation", name="Where this is").get_by_role("button").first.click()
+
+
+def gate(page: Page, side: str, title: str) -> Locator:
+    return page.locator(f".gate[data-side={side}]").filter(has_text=title)
+
+
+def test_the_edge_of_an_open_sub_graph_is_seen_followed_cut_and_linked(page: Page) -> None:
+    frame = pack(page, "Prompt", "Negative prompt")
+    frame.get_by_role("button", name="Open").click()
+    assert page.locator(".gate[data-side=in]").count() == 1
+    assert page.locator(".gate[data-side=out]").count() == 2
+    # Both prompts get their clip from the model, both go to the sampler.
+    assert page.locator(".react-flow__edge").count() == 4
+    before = document(page)
+    edge = page.locator(".react-flow__edge[data-id='10:6 clip'] .react-flow__edge-path")
+    x, y = edge.evaluate(
+        """path => {
+            const point = path.getPointAtLength(path.getTotalLength() / 2).matrixTransform(path.getScreenCTM());
+            return [point.x, point.y];
+        }"""
+    )
+    page.mouse.click(x, y, button="right")
+    assert page.get_by_role("menuitem", name="Add a reroute here").count() == 0
+    page.get_by_role("menuitem", name="Cut the link").click()
+    assert "clip" not in document(page)["prompt"]["10:6"]["inputs"]
+    gate(page, "in", "Model").locator(".socket").drag_to(
+        page.get_by_label("Input clip of Prompt: CLIP", exact=True)
+    )
+    assert document(page) == before
+    # The sampler takes the other prompt for its positive one.
+    feeds = gate(page, "out", "Sampler")
+    first_is = "positive" in (feeds.nth(0).locator(".link").get_attribute("title") or "")
+    positive = feeds.nth(0 if first_is else 1)
+    page.get_by_label("Output CONDITIONING of Negative prompt: CONDITIONING", exact=True).drag_to(
+        positive.locator(".socket")
+    )
+    found = document(page)["prompt"]["3"]["inputs"]
+    assert found["positive"] == found["negative"] == ["10:7", 0]
+    assert page.locator(".gate[data-side=out] .link").all_inner_texts() == ["Sampler", "Sampler"]
+    undo(page)
+    assert document(page) == before
+    gate(page, "in", "Model").locator(".link").click()
+    assert page.locator(".node[data-selected] .head .name").all_inner_texts() == ["Model"]
+    assert page.locator(".gate").count() == 0
+    page.keyboard.press("f")
+    page.wait_for_timeout(400)
+    # From outside, its sockets are linked like any other's.
+    page.get_by_label(re.compile("^Output .* of Sub-graph: CONDITIONING")).first.drag_to(
+        page.get_by_label("Input negative of Sampler: CONDITIONING", exact=True)
+    )
+    found = document(page)["prompt"]["3"]["inputs"]
+    assert found["positive"] == found["negative"]
+
+
+def test_notes_and_groups_of_a_sub_graph_are_shown_only_in_it(page: Page) -> None:
+    frame = pack(page, "Prompt", "Negative prompt")
+    frame.get_by_role("button", name="Open").click()
+    choose(page, page.locator(PANE), "Add a note", position={"x": 300, "y": 60})
+    page.get_by_role("textbox", name="Text of Note").fill("inside")
+    select(page, "Prompt", "Negative prompt")
+    page.keyboard.press("g")
+    page.locator(".group").wait_for()
+    out(page)
+    frame.wait_for()
+    assert page.locator(".note, .group").count() == 0
+    found = document(page)
+    assert found["canvas"]["notes"][0]["id"].startswith("10:")
+    assert len(found["canvas"]["subgraphs"][0]["groups"]) == 1
+    assert not found.get("groups")
+    in_comfy = downloaded(page, "Download for ComfyUI")
+    inner = in_comfy["definitions"]["subgraphs"][0]
+    assert len(inner["groups"]) == 1
+    assert [item["widgets_values"] for item in inner["nodes"] if "Note" in item["type"]] == [["inside"]]
+    # A copy has them too.
+    frame.locator(".head").click()
+    page.keyboard.press("Control+d")
+    assert len(document(page)["canvas"]["notes"]) == 2
+    undo(page)
+    for _ in range(4):
+        undo(page)
+    assert page.locator(".subgraph").count() == 0
+
+
+def test_a_closed_sub_graph_shows_what_a_run_does_in_it_and_its_picture(page: Page) -> None:
+    frame = pack(page, "Sampler", "Decode", "Save")
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.locator('.subgraph[data-state="running"] .progress').wait_for(timeout=60_000)
+    page.locator('.subgraph[data-state="done"]').wait_for(timeout=60_000)
+    assert re.fullmatch(r"[\d.]+ s|< 0\.1 s", frame.locator(".badge").inner_text())
+    frame.get_by_role("img", name="Result of Sub-graph").wait_for()
+    run(page)
+    assert frame.locator(".badge").inner_text() == "cached"
+
+
+def test_a_problem_inside_is_on_the_sub_graph_and_leads_into_it(page: Page) -> None:
+    frame = pack(page, "Prompt", "Negative prompt")
+    frame.get_by_role("button", name="Open").click()
+    page.get_by_label("Input clip of Prompt: CLIP", exact=True).focus()
+    page.keyboard.press("Delete")
+    out(page)
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.locator('.subgraph[data-state="failed"]').wait_for()
+    frame.locator(".troubles").get_by_role("button", name="Prompt").click()
+    assert page.locator(".node[data-selected] .head .name").all_inner_texts() == ["Prompt"]
+    out(page)
+    frame.wait_for()
+    page.get_by_role("region", name="Problems").get_by_role("button", name="Prompt").first.click()
+    assert page.locator(".node[data-selected] .head .name").all_inner_texts() == ["Prompt"]
+    out(page)
+    page.keyboard.press("p")
+    page.get_by_role("button", name="Undo").click()
+    page.get_by_role("region", name="Plan").get_by_role("button", name="Negative prompt").click()
+    assert page.locator(".node[data-selected] .head .name").all_inner_texts() == ["Negative prompt"]
+
+
+def test_nested_sub_graphs_of_comfyui_are_opened_and_saved_without_a_loss(page: Page, tmp_path: Path) -> None:
+    given = json.loads((ROOT / "tests" / "data" / "convert" / "sub_graphs.json").read_text(encoding="utf-8"))[
+        "ui"
+    ]
+    opened(page, tmp_path, given)
+    page.locator(".subgraph").first.wait_for()
+    assert page.locator(".subgraph").count() == 3
+    first = document(page)
+
+    def canonical(data: dict[str, Any]) -> dict[str, Any]:
+        """The document without the ids of definitions: one that is muted in one place only becomes two."""
+        for item in data["canvas"]["subgraphs"]:
+            del item["definition"]
+        return data
+
+    written = downloaded(page, "Download for ComfyUI")
+    assert {item["name"] for item in written["definitions"]["subgraphs"]} == {"Sample", "Encode both"}
+    installed = [
+        "CheckpointLoaderSimple",
+        "LatentBlend",
+        "PrimitiveInt",
+        "PrimitiveString",
+        "SaveImage",
+        "VAEDecode",
+    ]
+    assert sorted(item["type"] for item in written["nodes"] if "-" not in item["type"]) == installed
+    assert len(written["nodes"]) == len(given["nodes"])
+    # In and out of the inner one, with nothing done, and back through ComfyUI's format.
+    page.locator(".subgraph").first.get_by_role("button", name="Open").click()
+    page.locator(".subgraph").get_by_role("button", name="Open").click()
+    page.locator(".reroute").wait_for()
+    assert page.locator(".gate[data-side=in] header").all_inner_texts() == ["clip", "text"]
+    assert page.locator(".gate[data-side=out] header").all_inner_texts() == ["positive", "negative"]
+    opened(page, tmp_path, written)
+    page.locator(".subgraph").first.wait_for()
+    assert canonical(document(page)) == canonical(first)

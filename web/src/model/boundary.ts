@@ -1,0 +1,86 @@
+/** Where the links of an open sub-graph come from and lead to, and what its inputs and outputs are called. */
+
+import { itemOf } from "./items";
+import type { NodeRun, Problem, Run } from "./run";
+import type { Port } from "./subgraphs";
+import { declared, INSIDE, lead, stepsOf, viaOf } from "./wires";
+import type { Link, Workflow } from "./workflow";
+
+/** One thing outside that feeds nodes inside, or one output inside that feeds nodes outside. */
+export interface Gate {
+  readonly side: "in" | "out";
+  readonly source: Link;
+  /** Inputs that the source feeds: inside for an "in", outside for an "out". */
+  readonly ends: readonly Port[];
+}
+
+export const gateId = (side: "in" | "out", { source, output }: Link): string => `§${side} ${output} ${source}`;
+
+/** The gates of a sub-graph, in the order of the nodes at their ends. */
+export function gatesOf(workflow: Workflow, subgraph: string): Gate[] {
+  const inside = (id: string) => id.startsWith(`${subgraph}:`);
+  const found = new Map<string, Gate & { readonly ends: Port[] }>();
+  for (const node of Object.values(workflow.nodes))
+    for (const [input, link] of Object.entries(node.links)) {
+      if (inside(node.id) === inside(link.source) || !(link.source in workflow.nodes)) continue;
+      const side = inside(node.id) ? "in" : "out";
+      const id = gateId(side, link);
+      const gate = found.get(id) ?? { side, source: link, ends: [] };
+      gate.ends.push({ node: node.id, socket: input });
+      found.set(id, gate);
+    }
+  return [...found.values()];
+}
+
+/** What a sub-graph calls the input that a node inside is fed by; null where it has no name for it. */
+export function inputName(workflow: Workflow, subgraph: string, { node, socket }: Port): string | null {
+  const frame = itemOf(workflow, subgraph);
+  if (!frame) return null;
+  for (const step of stepsOf(workflow, viaOf(workflow, node, socket)))
+    if (step.source === `${subgraph}:${INSIDE}`) return declared(frame, "inputs")[step.output]?.name || null;
+  return null;
+}
+
+/** What a sub-graph calls the output that a node inside feeds; null where it has no name for it. */
+export function outputName(workflow: Workflow, subgraph: string, { source, output }: Link): string | null {
+  const frame = itemOf(workflow, subgraph);
+  for (const { name, from } of frame ? declared(frame, "outputs") : []) {
+    const found = from && lead(workflow, from);
+    if (found && !("value" in found) && found.source === source && found.output === output) return name || null;
+  }
+  return null;
+}
+
+/** What a run tells of nodes together: those of a sub-graph as one. */
+export function gathered(run: Pick<Run, "nodes" | "problems">, ids: readonly string[]): { run: NodeRun | undefined; at: string | undefined; problems: readonly Problem[] } {
+  const among = new Set(ids);
+  const problems = run.problems.filter(({ node }) => node !== undefined && among.has(node));
+  const known = ids.flatMap((id) => (run.nodes[id] ? [[id, run.nodes[id]] as const] : []));
+  if (!known.length) return { run: undefined, at: undefined, problems };
+  const states = known.map(([, node]) => node.state);
+  const active = known.find(([, node]) => node.state === "running");
+  const ended = known.filter(([, node]) => node.state === "done" || node.state === "cached").length;
+  const part = active && active[1].max > 0 ? active[1].value / active[1].max : 0;
+  const times = known.flatMap(([, node]) => (node.state === "done" && node.began !== undefined && node.ended !== undefined ? [node.ended - node.began] : []));
+  const images = known.flatMap(([, node]) => node.images ?? []);
+  const state = states.includes("failed")
+    ? "failed"
+    : active
+      ? "running"
+      : states.every((one) => one === "cached")
+        ? "cached"
+        : states.every((one) => one === "cached" || one === "done")
+          ? "done"
+          : "waiting";
+  return {
+    run: {
+      state,
+      value: ended + part,
+      max: ids.length,
+      ...(times.length && { began: 0, ended: times.reduce((sum, time) => sum + time, 0) }),
+      ...(images.length && { images }),
+    },
+    at: active?.[0],
+    problems,
+  };
+}

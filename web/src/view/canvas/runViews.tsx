@@ -1,0 +1,66 @@
+/** What a run says of a node, or of a sub-graph, on the canvas. */
+
+import { api } from "../../api/client";
+import { isActive, type NodeRun, type Problem } from "../../model/run";
+import type { InputType } from "../../model/types";
+import { useRun } from "../../state/run";
+import { useUi } from "../../state/ui";
+import { t } from "../../strings";
+
+export function Badge({ run }: { run: NodeRun }) {
+  if (run.state === "cached") return <span className="badge">{t("node.cached")}</span>;
+  if (run.state === "running")
+    return <span className="badge">{run.max > 1 ? t("node.step", { value: run.value, max: run.max }) : t("node.running")}</span>;
+  if (run.state === "done" && run.began !== undefined && run.ended !== undefined)
+    return <span className="badge">{seconds(run.ended - run.began)}</span>;
+  return null;
+}
+
+function seconds(milliseconds: number): string {
+  return milliseconds < 100 ? t("node.quick") : t("node.seconds", { seconds: (milliseconds / 1000).toFixed(1) });
+}
+
+export function Progress({ run }: { run: NodeRun }) {
+  const known = run.max > 1;
+  const part = known ? run.value / run.max : 1;
+  return (
+    <i
+      className="progress"
+      role="progressbar"
+      aria-label={t("node.running")}
+      aria-valuemin={0}
+      aria-valuemax={run.max}
+      {...(known && { "aria-valuenow": run.value })}
+      data-unknown={!known || undefined}
+      style={{ transform: `scaleX(${part})` }}
+    />
+  );
+}
+
+export function Picture({ id, title, run }: { id: string; title: string; run: NodeRun | undefined }) {
+  const preview = useRun((state) => (isActive(state) ? state.previews[id] : undefined));
+  const image = run?.images?.at(-1);
+  if (preview !== undefined && run?.state === "running")
+    return <img className="shown" src={preview} alt={t("node.preview", { title })} draggable={false} />;
+  if (!image) return null;
+  return (
+    <button className="plain nodrag" onClick={() => useUi.setState({ viewer: image })}>
+      <img className="shown" src={api.view(image)} alt={t("node.result", { title })} draggable={false} />
+    </button>
+  );
+}
+
+/** What is wrong, on the node itself; where it names an input, that row is marked as well. */
+export function Troubles({ problems, inputs }: { problems: readonly Problem[]; inputs: readonly InputType[] }) {
+  if (!problems.length) return null;
+  return (
+    <ul className="troubles">
+      {problems.map((problem, index) => (
+        <li key={index} data-severity={problem.severity}>
+          {inputs.some((input) => input.name === problem.input) && <b>{problem.input}: </b>}
+          {problem.message} {problem.hint}
+        </li>
+      ))}
+    </ul>
+  );
+}
