@@ -69,6 +69,9 @@ class Wiring:
             if link is None:
                 if drawn is not None and isinstance(leads, Value) and same(literal(leads.value), value):
                     yield Wire(scope, drawn, node_id, name, value)
+                elif drawn is not None and leads is None:
+                    # From an input of a sub-graph that nothing feeds, say: the widget's own value holds.
+                    yield Wire(scope, drawn, node_id, name)
             elif link[0] in self._prompt and self._type_of(link) is not None:
                 origin = drawn if drawn is not None and leads == link else self._route(link, scope)
                 yield Wire(scope, origin, node_id, name, [*link])

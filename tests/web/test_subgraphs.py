@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tests.web.test_canvas import PANE, choose, document, opened, select, undo
 from tests.web.test_editor import downloaded, node, run
@@ -151,24 +151,11 @@ def test_nested_sub_graphs_of_comfyui_are_opened_and_saved_without_a_loss(page: 
     assert page.locator(".subgraph").count() == 3
     first = document(page)
 
-    def canonical(data: dict[str, Any]) -> dict[str, Any]:
-        """The document without the ids of definitions: one that is muted in one place only becomes two."""
-        for item in data["canvas"]["subgraphs"]:
-            del item["definition"]
-        return data
-
     written = downloaded(page, "Download for ComfyUI")
     assert {item["name"] for item in written["definitions"]["subgraphs"]} == {"Sample", "Encode both"}
-    installed = [
-        "CheckpointLoaderSimple",
-        "LatentBlend",
-        "PrimitiveInt",
-        "PrimitiveString",
-        "SaveImage",
-        "VAEDecode",
-    ]
-    assert sorted(item["type"] for item in written["nodes"] if "-" not in item["type"]) == installed
-    assert len(written["nodes"]) == len(given["nodes"])
+    assert sorted(item["type"] for item in written["nodes"]) == sorted(
+        item["type"] for item in given["nodes"]
+    )
     # In and out of the inner one, with nothing done, and back through ComfyUI's format.
     page.locator(".subgraph").first.get_by_role("button", name="Open").click()
     page.locator(".subgraph").get_by_role("button", name="Open").click()
@@ -177,4 +164,4 @@ def test_nested_sub_graphs_of_comfyui_are_opened_and_saved_without_a_loss(page: 
     assert page.locator(".gate[data-side=out] header").all_inner_texts() == ["positive", "negative"]
     opened(page, tmp_path, written)
     page.locator(".subgraph").first.wait_for()
-    assert canonical(document(page)) == canonical(first)
+    assert document(page) == first

@@ -71,6 +71,16 @@ def test_it_stays_so_in_every_format(path: Path, form: str) -> None:
 
 
 @pytest.mark.parametrize("path", REFERENCES)
+def test_all_that_the_document_says_comes_back(path: Path) -> None:
+    """Also links that carry nothing: from an input of a sub-graph that nothing feeds to a widget that has its own value."""
+    ui, _ = pair(path)
+    before = Workflow.from_data(ui, REGISTRY)
+    after = Workflow.from_data(json.loads(conversion.text_of(before, "ui", REGISTRY)), REGISTRY)
+    assert after.prompt == before.prompt
+    assert after.extra.get("canvas") == before.extra.get("canvas")
+
+
+@pytest.mark.parametrize("path", REFERENCES)
 @pytest.mark.parametrize("suffix", ["png", "webp"])
 def test_a_picture_of_comfyui_gives_what_it_was_made_with(tmp_path: Path, path: Path, suffix: str) -> None:
     data = json.loads(path.read_text(encoding="utf-8"))
