@@ -20,9 +20,9 @@ from nodegraph.server.catalogue import Catalogue
 from nodegraph.server.comfy import Stream, status_text
 from nodegraph.server.config import ServerConfig
 from nodegraph.server.contents import CONTENTS, Contents
+from nodegraph.server.figures import Figure, worker_figures
 from nodegraph.server.hub import Client, Hub
 from nodegraph.server.listing import server_folders
-from nodegraph.server.metrics import Figure, worker_figures
 from nodegraph.server.received import FOLDER, Received
 from nodegraph.server.tidying import tidying
 

@@ -19,7 +19,6 @@ from nodegraph.naming import place
 from nodegraph.server.answers import Refused, reply
 from nodegraph.server.contents import Content
 from nodegraph.server.forms import FormFile, read_form
-from nodegraph.server.received import held
 from nodegraph.server.routing import Route, query_of
 from nodegraph.server.security import file_headers, found_file, inside, plain_name, plain_path
 from nodegraph.server.shapes import checked
@@ -223,7 +222,7 @@ async def uploaded(request: web.Request) -> web.Response:
     """Where the file with a hash is, that was uploaded or given before; 404 where it has to be sent."""
     state = request.app[STATE]
     sha256 = request.match_info["sha256"].lower().removeprefix("sha256:")
-    found = await asyncio.to_thread(held, state, sha256)
+    found = await asyncio.to_thread(state.dispatch.received.find, sha256, state.folders)
     if found is None:
         raise Refused(
             404, "unknown_content", "no file with this hash was sent here.", found=repr(sha256[:80])

@@ -27,7 +27,7 @@ from nodegraph.server.answers import Refused, too_large
 from nodegraph.server.contents import HASH, Content
 from nodegraph.server.files import open_picture
 from nodegraph.server.forms import Form, FormFile, read_form
-from nodegraph.server.received import FOLDER, held
+from nodegraph.server.received import FOLDER
 from nodegraph.server.security import inside
 from nodegraph.server.state import State
 
@@ -180,7 +180,7 @@ def _held(state: State, value: str) -> str:
     """The name of a file that is given by its hash or whole."""
     scheme, _, rest = value.partition(":")
     if scheme.lower() == "sha256":
-        found = held(state, rest.lower())
+        found = state.dispatch.received.find(rest.lower(), state.folders)
         if found is None:
             text = (
                 "no file with this hash was sent here."

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 from nodegraph.server.config import Limits
 
 if TYPE_CHECKING:
+    from nodegraph.folders import Folders
     from nodegraph.server.contents import Content, Contents
-    from nodegraph.server.state import State
 
 FOLDER: Final = ".received"
 """Of the input folder; hidden, so that it fills no list of names."""
@@ -60,6 +60,13 @@ class Received:
             for name in set(NAMES.findall(text)):
                 self.use(name.lower())
 
+    def find(self, sha256: str, folders: Folders) -> Content | None:
+        """The file with a hash, of those that were sent before; a run may name it now, so it stays for a while."""
+        found = self._contents.find(sha256, folders)
+        if found is not None and (found.type, found.subfolder) == ("input", FOLDER):
+            return found if self.use(found.name) else None
+        return found
+
     def superfluous(self, limits: Limits, named: Collection[str] = ()) -> list[str]:
         """What is too old or too much, the longest unused first; not what is `named`, in lower case, or was used of late."""
         found = []
@@ -97,11 +104,3 @@ class Received:
                     self._contents.forget(name[:64])
                     count += 1
         return count
-
-
-def held(state: State, sha256: str) -> Content | None:
-    """The file with a hash, of those that were sent before; a run may name it now, so it stays for a while."""
-    found = state.contents.find(sha256, state.folders)
-    if found is not None and (found.type, found.subfolder) == ("input", FOLDER):
-        return found if state.dispatch.received.use(found.name) else None
-    return found
