@@ -32,6 +32,7 @@ export const STRINGS = {
   "canvas.label": "Graph",
   "canvas.empty": "Double-click to add a node",
   "canvas.emptyHint": "or open an example from the File menu",
+  "canvas.map": "Map of the graph",
   "canvas.drop": "Drop a workflow or a picture",
   "canvas.keys":
     "Arrows go to other nodes, with Shift they move this one. Enter goes into the node, Tab through its sockets and widgets, Escape comes out.",

@@ -1,9 +1,6 @@
 import {
-  Background,
-  BackgroundVariant,
   ConnectionLineType,
   Controls,
-  MiniMap,
   ReactFlow,
   SelectionMode,
   useReactFlow,
@@ -11,8 +8,10 @@ import {
   type Connection,
   type FinalConnectionState,
   type OnConnectStartParams,
+  type ReactFlowInstance,
+  type ReactFlowProps,
 } from "@xyflow/react";
-import { useEffect, useState, type DragEvent, type MouseEvent } from "react";
+import { useEffect, useMemo, useState, type DragEvent, type MouseEvent } from "react";
 import { addReroute, all, wireUp, type Command } from "../../model/commands";
 import type { Port } from "../../model/subgraphs";
 import type { Link } from "../../model/workflow";
@@ -26,13 +25,15 @@ import { colourOf } from "../colours";
 import { dropFile, notePointer } from "./actions";
 import { useClipboard } from "./clipboard";
 import { ContextMenu } from "./ContextMenu";
-import { Far, FAR } from "./far";
+import { Dots } from "./Dots";
+import { Far, FAR, FARTHEST } from "./far";
 import { FarEdges } from "./FarEdges";
 import { changeEdges, changeNodes, cutEdge, inputsAt, outputAt, selectOnly, useFlow, type FlowEdge, type FlowNode } from "./flow";
 import { GateView } from "./GateView";
 import { GraphNodeView } from "./GraphNodeView";
 import { GroupView } from "./GroupView";
 import { useKeyboard } from "./keyboard";
+import { MiniMap } from "./MiniMap";
 import { NoteView } from "./NoteView";
 import { SubgraphView, Trail } from "./SubgraphView";
 import { PrimitiveView, RerouteView } from "./WireViews";
@@ -52,7 +53,9 @@ export function Canvas() {
   const edges = useFlow((flow) => flow.edges);
   const drawn = useUi((ui) => (ui.drawing ? colourOf(ui.drawing.type) : undefined));
   const flow = useReactFlow();
+  const handlers = useMemo(() => handlersOf(flow.screenToFlowPosition), [flow.screenToFlowPosition]);
   const far = useStore((store) => store.transform[2] < FAR);
+  const farthest = useStore((store) => store.transform[2] < FARTHEST);
   const keyboard = useKeyboard();
   const [dropping, setDropping] = useState(false);
   const [fitFirst] = useState(nodes.length > 0);
@@ -79,22 +82,10 @@ export function Canvas() {
     if (onPane) useUi.setState({ search: { at: { x: event.clientX, y: event.clientY } } });
   }
 
-  function openMenu(event: MouseEvent | globalThis.MouseEvent, more: { node?: FlowNode; edge?: FlowEdge } = {}): void {
-    if (event.target instanceof Element && event.target.closest("input, textarea")) return;
-    event.preventDefault();
-    const { node, edge } = more;
-    if (node && !node.selected) selectOnly(node.id);
-    if (!node) selectOnly();
-    // The menu key comes without a place: under the node that has the focus, then.
-    const box = event.clientX || event.clientY ? null : (event.target as Element).getBoundingClientRect();
-    const at = box ? { x: box.left + 24, y: box.top + 24 } : { x: event.clientX, y: event.clientY };
-    useMenu.setState({ menu: { at, ...(edge && { link: { ends: edge.data.ends, crosses: edge.data.crosses } }) } });
-  }
-
   return (
     <main
       className="canvas"
-      data-far={far || undefined}
+      data-far={farthest ? "boxes" : far || undefined}
       aria-label={t("canvas.label")}
       {...keyboard.canvas}
       onDoubleClick={doubleClick}
@@ -109,24 +100,7 @@ export function Canvas() {
           nodes={nodes}
           edges={far ? NONE : edges}
           nodeTypes={NODE_TYPES}
-          onNodesChange={changeNodes}
-          onEdgesChange={changeEdges}
-          onConnect={(connection) => edit(connecting(connection))}
-          onReconnect={(edge, connection) => edit(all(cutEdge(edge), connecting(connection)))}
-          onConnectStart={startDrawing}
-          onConnectEnd={endDrawing}
-          onClickConnectStart={startDrawing}
-          onClickConnectEnd={endDrawing}
-          isValidConnection={isValid}
-          onPaneContextMenu={openMenu}
-          onNodeContextMenu={(event, node) => openMenu(event, { node })}
-          onSelectionContextMenu={(event, [node]) => openMenu(event, { ...(node && { node }) })}
-          onEdgeContextMenu={(event, edge) => openMenu(event, { edge })}
-          onEdgeDoubleClick={(event, edge) => {
-            const { x, y } = flow.screenToFlowPosition({ x: event.clientX, y: event.clientY });
-            const [end] = edge.data.ends;
-            if (end && !edge.data.crosses) edit(addReroute(end.node, end.socket, [Math.round(x) - 22, Math.round(y) - 14]));
-          }}
+          {...handlers}
           selectionMode={SelectionMode.Partial}
           onlyRenderVisibleElements
           zoomOnDoubleClick={false}
@@ -142,11 +116,9 @@ export function Canvas() {
           fitViewOptions={FIT}
         >
           {far && <FarEdges />}
-          <Background variant={BackgroundVariant.Dots} gap={22} size={1.6} />
+          <Dots />
           <Controls showInteractive={false} onFitView={() => void flow.fitView(FIT)} />
-          {nodes.length <= MANY && (
-            <MiniMap<FlowNode> pannable zoomable className="minimap" nodeBorderRadius={6} nodeClassName={({ type }) => type} />
-          )}
+          {nodes.length <= MANY && <MiniMap />}
         </ReactFlow>
       </Far>
       <Connecting stop={keyboard.stopDrawing} />
@@ -161,6 +133,42 @@ export function Canvas() {
       {dropping && <div className="dropping">{t("canvas.drop")}</div>}
     </main>
   );
+}
+
+/** What React Flow is given to call. Always the same functions: a new one would draw every node and link anew at each change. */
+function handlersOf(place: ReactFlowInstance["screenToFlowPosition"]) {
+  return {
+    onNodesChange: changeNodes,
+    onEdgesChange: changeEdges,
+    onConnect: (connection) => edit(connecting(connection)),
+    onReconnect: (edge, connection) => edit(all(cutEdge(edge), connecting(connection))),
+    onConnectStart: startDrawing,
+    onConnectEnd: endDrawing,
+    onClickConnectStart: startDrawing,
+    onClickConnectEnd: endDrawing,
+    isValidConnection: isValid,
+    onPaneContextMenu: openMenu,
+    onNodeContextMenu: (event, node) => openMenu(event, { node }),
+    onSelectionContextMenu: (event, [node]) => openMenu(event, { ...(node && { node }) }),
+    onEdgeContextMenu: (event, edge) => openMenu(event, { edge }),
+    onEdgeDoubleClick(event, edge) {
+      const { x, y } = place({ x: event.clientX, y: event.clientY });
+      const [end] = edge.data.ends;
+      if (end && !edge.data.crosses) edit(addReroute(end.node, end.socket, [Math.round(x) - 22, Math.round(y) - 14]));
+    },
+  } satisfies ReactFlowProps<FlowNode, FlowEdge>;
+}
+
+function openMenu(event: MouseEvent | globalThis.MouseEvent, more: { node?: FlowNode; edge?: FlowEdge } = {}): void {
+  if (event.target instanceof Element && event.target.closest("input, textarea")) return;
+  event.preventDefault();
+  const { node, edge } = more;
+  if (node && !node.selected) selectOnly(node.id);
+  if (!node) selectOnly();
+  // The menu key comes without a place: under the node that has the focus, then.
+  const box = event.clientX || event.clientY ? null : (event.target as Element).getBoundingClientRect();
+  const at = box ? { x: box.left + 24, y: box.top + 24 } : { x: event.clientX, y: event.clientY };
+  useMenu.setState({ menu: { at, ...(edge && { link: { ends: edge.data.ends, crosses: edge.data.crosses } }) } });
 }
 
 /** What to do next while a link is drawn by taps or keys. */

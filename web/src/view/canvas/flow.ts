@@ -3,7 +3,7 @@
  * React Flow draws it no more; selection, sizes and the places of a drag under way live here alone.
  */
 
-import { applyEdgeChanges, applyNodeChanges, type Edge, type EdgeChange, type Node, type NodeChange } from "@xyflow/react";
+import { applyEdgeChanges, applyNodeChanges, type Edge, type EdgeChange, type Node, type NodeChange, type XYPosition } from "@xyflow/react";
 import { create } from "zustand";
 import { all, cutWire, moveItems, type Box, type Command } from "../../model/commands";
 import { gateId, gatesOf, type Gate } from "../../model/boundary";
@@ -150,7 +150,7 @@ function gateNodes(gates: readonly Gate[], drawn: readonly FlowNode[], here: (id
         ...(old?.type === "gates" && old),
         id,
         type: "gates",
-        position,
+        ...placedAt(position),
         width: GATE.width,
         height,
         measured: { width: GATE.width, height },
@@ -174,11 +174,16 @@ function flowNode(node: GraphNode, types: NodeTypes, old: FlowNode | undefined):
     ...(!(same && !own.handles) && estimate(node, types)),
     id: node.id,
     type: "graph",
-    position: { x: node.pos[0], y: node.pos[1] },
+    ...placedAt({ x: node.pos[0], y: node.pos[1] }),
     width: widthOf(node),
     data: { node, types },
     ariaLabel: titleOf(node, types),
   };
+}
+
+/** A place, and the style that puts a node there: hundreds of transforms, which React Flow would use, are slow to move together. */
+function placedAt(position: XYPosition): Pick<FlowNode, "position"> & { style: { transform: string; left: number; top: number } } {
+  return { position, style: { transform: "none", left: position.x, top: position.y } };
 }
 
 function itemNode(item: Item, old: FlowNode | undefined): ItemFlowNode {
@@ -190,7 +195,7 @@ function itemNode(item: Item, old: FlowNode | undefined): ItemFlowNode {
     ...own,
     id: item.key,
     type: item.part,
-    position: { x: item.pos[0], y: item.pos[1] },
+    ...placedAt({ x: item.pos[0], y: item.pos[1] }),
     ...(fixed && { width, height, measured: { width, height } }),
     ...(item.part === "groups" && { zIndex: -1, dragHandle: ".group-head" }),
     data: { item },
@@ -255,13 +260,14 @@ export function changeNodes(given: NodeChange<FlowNode>[]): void {
     if (change.type === "position" && change.position && !change.dragging)
       places.set(change.id, [Math.round(change.position.x), Math.round(change.position.y)]);
   }
+  const changed = new Set(changes.flatMap((change) => (change.type === "dimensions" || change.type === "position" ? [change.id] : [])));
   const measured = new Set(changes.filter((change) => change.type === "dimensions").map((change) => change.id));
   let nodes = applyNodeChanges(changes, useFlow.getState().nodes);
-  if (measured.size)
+  if (changed.size)
     nodes = nodes.map((node) => {
-      if (!measured.has(node.id) || !node.handles) return node;
+      if (!changed.has(node.id)) return node;
       const { handles, ...rest } = node;
-      return rest as FlowNode;
+      return { ...rest, ...(handles && !measured.has(node.id) && { handles }), ...placedAt(node.position) } as FlowNode;
     });
   useFlow.setState({ nodes });
   if (places.size) edit(moveItems(places), { merge: "move" });
