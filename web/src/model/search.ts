@@ -8,6 +8,12 @@ export interface Fitting {
   readonly side: "source" | "target";
 }
 
+/** What most workflows begin with, in its order: before everything that is found no worse. */
+const EVERYDAY = [
+  "CheckpointLoaderSimple", "CLIPTextEncode", "EmptyLatentImage", "KSampler", "VAEDecode", "SaveImage", "PreviewImage", "LoadImage", "VAEEncode",
+  "LoraLoader", "ControlNetLoader", "ControlNetApplyAdvanced", "KSamplerAdvanced",
+];
+
 /** The types whose name, title, category or description has every word of `query`; those that fit come first. */
 export function searchTypes(types: NodeTypes, query: string, fitting?: Fitting, most = 60): NodeType[] {
   const words = query.toLowerCase().split(/\s+/).filter(Boolean);
@@ -16,7 +22,7 @@ export function searchTypes(types: NodeTypes, query: string, fitting?: Fitting, 
     const fits = !fitting || fitsOn(type, fitting);
     if (fitting && !fits && !words.length) continue;
     const score = rank(type, words);
-    if (score !== null) found.push({ type, score: score + (fitting && fits ? 1000 : 0) - (type.deprecated ? 50 : 0) });
+    if (score !== null) found.push({ type, score: score + (fitting && fits ? 1000 : 0) + everyday(type) - (type.deprecated ? 50 : 0) });
   }
   found.sort((one, other) => other.score - one.score || one.type.title.localeCompare(other.type.title));
   return found.slice(0, most).map((item) => item.type);
@@ -26,6 +32,12 @@ export function fitsOn(type: NodeType, fitting: Fitting): boolean {
   return fitting.side === "source"
     ? type.inputs.some((input) => assignable(fitting.type, input.type))
     : type.outputs.some((output) => assignable(output.type, fitting.type));
+}
+
+/** At most 50: less than a word at the beginning of a name counts more than within one. */
+function everyday(type: NodeType): number {
+  const place = EVERYDAY.indexOf(type.name);
+  return place < 0 ? 0 : 50 - place;
 }
 
 function rank(type: NodeType, words: readonly string[]): number | null {

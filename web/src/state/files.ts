@@ -17,6 +17,9 @@ export function openNew(): void {
   show({ nodegraph: 1, prompt: {} }, []);
 }
 
+/** What a newcomer finds on the canvas. */
+export const FIRST_EXAMPLE = "text_to_image";
+
 export const openExample = (name: string): Promise<void> => opening(name, async () => [await api.example(name), []]);
 
 export const openSaved = (name: string): Promise<void> => opening(name, async () => {

@@ -75,6 +75,11 @@ export const useUi = create<UiState>()((set) => ({
   },
 }));
 
+/** The search in the middle of the window. */
+export function openSearch(): void {
+  useUi.setState({ search: { at: { x: innerWidth / 2 - 200, y: innerHeight / 5 } } });
+}
+
 /** The form of declared parameters in place of the graph, and back. */
 export function toggleApp(): void {
   // The form shows what was made itself.

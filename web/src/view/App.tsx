@@ -3,7 +3,7 @@ import { useEffect, useState } from "react";
 import { api, ServerError } from "../api/client";
 import { readTypes } from "../model/types";
 import { setTypes } from "../state/document";
-import { openExample, openLink } from "../state/files";
+import { FIRST_EXAMPLE, openExample, openLink } from "../state/files";
 import { follow } from "../state/run";
 import { restore } from "../state/tabs";
 import { onSavedElsewhere } from "../state/saved";
@@ -20,7 +20,6 @@ import { TabStrip } from "./TabStrip";
 import { TopBar } from "./TopBar";
 import { Viewer } from "./viewer/Viewer";
 
-const FIRST_EXAMPLE = "text_to_image";
 const RETRY = 1500;
 
 export function App() {

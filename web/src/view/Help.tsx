@@ -10,7 +10,7 @@ export function Help() {
   const shown = useUi((ui) => ui.help);
   if (!shown) return null;
   return (
-    <Dialog label={t("shortcuts.label")} className="dialog" onClose={() => useUi.setState({ help: false })}>
+    <Dialog label={t("shortcuts.label")} className="dialog keys" onClose={() => useUi.setState({ help: false })}>
       <header>
         <h2>{t("shortcuts.label")}</h2>
         <button className="plain" onClick={() => useUi.setState({ help: false })} aria-label={t("shortcuts.close")} title={t("shortcuts.close")}>

@@ -93,7 +93,7 @@ function Box({ search }: { search: Search }) {
                   <i key={place} className="dot" style={{ background: colourOf(output.type) }} title={output.type} />
                 ))}
               </span>
-              <span className="about">{type.description.split("\n")[0]}</span>
+              <span className="about">{type.description.split("\n")[0]?.replaceAll("`", "")}</span>
             </li>
           ))}
         </ul>

@@ -1,4 +1,4 @@
-import { useEffect, useState } from "react";
+import { useEffect, useState, type MouseEvent } from "react";
 import { useStore } from "zustand";
 import { api, ServerError, type Example } from "../api/client";
 import { setTitle } from "../model/commands";
@@ -7,9 +7,10 @@ import { setAuto } from "../state/auto";
 import { edit, redo, undo, useDocument } from "../state/document";
 import { copyLink, download, openExample, openFile, openNew, openSaved, save } from "../state/files";
 import { cancel, start, useRun } from "../state/run";
-import { toggleApp, useUi, type Theme } from "../state/ui";
+import { openSearch, toggleApp, useUi, type Theme } from "../state/ui";
 import { t } from "../strings";
 import { Icon, type IconName } from "./icons";
+import { keyNames } from "./keys";
 import { nodeTitle } from "./titles";
 
 export function TopBar() {
@@ -26,6 +27,7 @@ export function TopBar() {
         onChange={(event) => edit(setTitle(event.target.value), { merge: "title" })}
       />
       <History />
+      <AddNode />
       <span className="space" />
       <Status />
       <AppSwitch />
@@ -38,11 +40,21 @@ export function TopBar() {
   );
 }
 
+function AddNode() {
+  const app = useUi((ui) => ui.app);
+  if (app) return null;
+  return (
+    <button className="button" onClick={openSearch} aria-label={t("search.label")} title={t("bar.addHint")}>
+      <Icon name="plus" /> <span className="words">{t("search.label")}</span>
+    </button>
+  );
+}
+
 function AppSwitch() {
   const app = useUi((ui) => ui.app);
   return (
-    <button className="plain" aria-pressed={app} onClick={toggleApp} title={t("bar.app")} aria-label={t("bar.app")}>
-      <Icon name="form" />
+    <button className="plain" aria-pressed={app} onClick={toggleApp} title={t("bar.appHint")} aria-label={t("bar.app")}>
+      <Icon name="form" /> <span className="words">{t("bar.app")}</span>
     </button>
   );
 }
@@ -52,15 +64,15 @@ function RunButton() {
   const auto = useUi((ui) => ui.auto);
   return (
     <>
-      <button className="plain" aria-pressed={auto} onClick={() => setAuto(!auto)} title={t("bar.auto")} aria-label={t("bar.auto")}>
-        <Icon name="repeat" />
+      <button className="plain" aria-pressed={auto} onClick={() => setAuto(!auto)} title={t("bar.autoHint")} aria-label={t("bar.auto")}>
+        <Icon name="bolt" /> <span className="words">{t("bar.auto")}</span>
       </button>
       {active && (
-        <button className="button" onClick={() => void cancel()}>
-          <Icon name="stop" /> {t("bar.cancel")}
+        <button className="button cancel" onClick={() => void cancel()} aria-label={t("bar.cancel")}>
+          <Icon name="stop" /> <span className="words">{t("bar.cancel")}</span>
         </button>
       )}
-      <button className="button primary" onClick={() => void start()}>
+      <button className="button primary" onClick={() => void start()} title={t("bar.runHint", { keys: keyNames("mod+enter").join("+") })}>
         <Icon name="play" /> {t("bar.run")}
       </button>
     </>
@@ -141,13 +153,18 @@ function FileMenu() {
       },
     );
   }, [opened]);
+  function open(event: MouseEvent): void {
+    setOpened((count) => count + 1);
+    const menu = document.getElementById("file-menu");
+    if (menu) menu.style.left = `${event.currentTarget.getBoundingClientRect().left}px`;
+  }
   const act = (action: () => void) => () => {
     document.getElementById("file-menu")?.hidePopover();
     action();
   };
   return (
     <>
-      <button className="button" popoverTarget="file-menu" onClick={() => setOpened((count) => count + 1)}>
+      <button className="button" popoverTarget="file-menu" onClick={open}>
         {t("bar.file")} <Icon name="chevron" />
       </button>
       <nav id="file-menu" popover="auto" className="menu" aria-label={t("bar.file")}>
@@ -171,19 +188,22 @@ function FileMenu() {
         <button onClick={act(() => void download("ui"))}>{t("bar.downloadUi")}</button>
         <button onClick={act(() => void download("api"))}>{t("bar.downloadApi")}</button>
         <button onClick={act(() => void copyLink())}>{t("bar.link")}</button>
+        {saved.length > 0 && (
+          <>
+            <hr />
+            <h2>{t("bar.saved")}</h2>
+          </>
+        )}
+        {saved.map((name) => (
+          <button key={name} onClick={act(() => void openSaved(name))}>
+            {name}
+          </button>
+        ))}
         <hr />
         <h2>{t("bar.examples")}</h2>
         {examples.map((example) => (
           <button key={example.name} onClick={act(() => void openExample(example.name))}>
             {example.title}
-          </button>
-        ))}
-        <hr />
-        <h2>{t("bar.saved")}</h2>
-        {saved.length === 0 && <p>{t("bar.none")}</p>}
-        {saved.map((name) => (
-          <button key={name} onClick={act(() => void openSaved(name))}>
-            {name}
           </button>
         ))}
       </nav>

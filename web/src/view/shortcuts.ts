@@ -7,7 +7,7 @@ import { redo, undo } from "../state/document";
 import { save } from "../state/files";
 import { cancel, start } from "../state/run";
 import { cycleTab, newTab } from "../state/tabs";
-import { toggleApp, useUi } from "../state/ui";
+import { openSearch, toggleApp, useUi } from "../state/ui";
 import type { StringKey } from "../strings";
 import * as actions from "./canvas/actions";
 import { selectAll } from "./canvas/flow";
@@ -67,10 +67,6 @@ export const GRAPH_KEYS: readonly Pick<Shortcut, "keys" | "label">[] = [
 function togglePanel(id: string): void {
   const { panel, show } = useUi.getState();
   show(panel === id ? null : id);
-}
-
-function openSearch(): void {
-  useUi.setState({ search: { at: { x: innerWidth / 2 - 200, y: innerHeight / 5 } } });
 }
 
 /** The keys of an event as the table writes them. */

@@ -1,5 +1,7 @@
 /** Times as people say them, in the language of the browser. */
 
+import { t } from "../strings";
+
 const RELATIVE = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
 const UNITS: readonly [Intl.RelativeTimeFormatUnit, number][] = [
   ["day", 86_400_000],
@@ -14,5 +16,6 @@ export function ago(time: number, now: number): string {
   return RELATIVE.format(-Math.max(0, Math.floor((now - time) / size)), unit);
 }
 
-/** A number of seconds in digits. */
-export const seconds = (milliseconds: number): string => (milliseconds / 1000).toFixed(1);
+/** How long something took. */
+export const spentText = (milliseconds: number): string =>
+  milliseconds < 100 ? t("node.quick") : t("node.seconds", { seconds: (milliseconds / 1000).toFixed(1) });

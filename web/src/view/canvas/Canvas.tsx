@@ -19,9 +19,11 @@ import { connectable, inputOf } from "../../model/validation";
 import { wireType } from "../../model/wires";
 import { edit, useDocument } from "../../state/document";
 import { useMenu } from "../../state/menu";
+import { FIRST_EXAMPLE, openExample } from "../../state/files";
 import { useUi } from "../../state/ui";
 import { t } from "../../strings";
 import { colourOf } from "../colours";
+import { calm, FIT } from "../motion";
 import { dropFile, notePointer } from "./actions";
 import { useClipboard } from "./clipboard";
 import { ContextMenu } from "./ContextMenu";
@@ -44,9 +46,6 @@ const NONE: FlowEdge[] = [];
 // The canvas is one stop of the Tab key: keyboard.ts gives the focus to nodes.
 const NOT_A_STOP = { "node.a11yDescription.default": t("canvas.keys"), "edge.a11yDescription.default": "" };
 const NODE_TYPES = { graph: GraphNodeView, groups: GroupView, notes: NoteView, subgraphs: SubgraphView, reroutes: RerouteView, primitives: PrimitiveView, gates: GateView };
-const FIT = { padding: 0.12, maxZoom: 1 };
-
-const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 export function Canvas() {
   const nodes = useFlow((flow) => flow.nodes);
@@ -126,6 +125,9 @@ export function Canvas() {
         <div className="hint">
           <p>{t("canvas.empty")}</p>
           <p>{t("canvas.emptyHint")}</p>
+          <button className="button" onClick={() => void openExample(FIRST_EXAMPLE)}>
+            {t("canvas.emptyExample")}
+          </button>
         </div>
       )}
       <Trail />
@@ -246,7 +248,7 @@ function useFocus(): void {
     selectOnly(focus.node);
     // After the whole of a sub-graph was shown, where that was opened for it.
     let frame = requestAnimationFrame(() => {
-      frame = requestAnimationFrame(() => void fitView({ nodes: [{ id: focus.node }], duration: calm.matches ? 0 : 250, maxZoom: 1 }));
+      frame = requestAnimationFrame(() => void fitView({ nodes: [{ id: focus.node }], duration: calm(250), maxZoom: 1 }));
     });
     return () => cancelAnimationFrame(frame);
   }, [focus, fitView]);

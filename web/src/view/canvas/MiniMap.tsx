@@ -17,7 +17,7 @@ interface Rect {
 }
 
 /**
- * The whole graph, small: one path for all nodes, and what is in view. Click or drag to go there, turn the wheel to zoom.
+ * The whole graph, small, where it is not in view as a whole: one path for all nodes, and what is in view. Click or drag to go there, turn the wheel to zoom.
  * What moves while the canvas is panned is moved by transforms, for which nothing is drawn anew.
  */
 export function MiniMap() {
@@ -28,7 +28,8 @@ export function MiniMap() {
   const [left, top, right, bottom] = useStore(
     useShallow(({ transform: [x, y, zoom], width, height }) => [-x / zoom, -y / zoom, (width - x) / zoom, (height - y) / zoom]),
   ) as [number, number, number, number];
-  const own = viewOf(rect ?? { left, top, right, bottom });
+  if (!rect || (rect.left >= left && rect.top >= top && rect.right <= right && rect.bottom <= bottom)) return null;
+  const own = viewOf(rect);
   const all = viewOf(union(rect, { left, top, right, bottom }));
 
   function go(event: PointerEvent): void {

@@ -13,6 +13,7 @@ import { edit, useDocument } from "../../state/document";
 import { useRun } from "../../state/run";
 import { showNode, useScope } from "../../state/scope";
 import { t } from "../../strings";
+import { FIT } from "../motion";
 import { nodeTitle } from "../titles";
 import type { ItemFlowNode } from "./flow";
 import { Badge, Picture, Progress } from "./runViews";
@@ -118,7 +119,7 @@ export function Trail() {
   const workflow = useDocument((state) => state.workflow);
   const flow = useReactFlow();
   useEffect(() => {
-    const frame = requestAnimationFrame(() => void flow.fitView({ padding: 0.12, maxZoom: 1 }));
+    const frame = requestAnimationFrame(() => void flow.fitView(FIT));
     return () => cancelAnimationFrame(frame);
   }, [scope, flow]);
   if (!scope) return null;

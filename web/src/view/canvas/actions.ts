@@ -31,6 +31,7 @@ import { useNaming } from "../../state/menu";
 import { useScope } from "../../state/scope";
 import { useUi } from "../../state/ui";
 import { t } from "../../strings";
+import { calm, FIT } from "../motion";
 import { boxOf, cutEdge, selectedBoxes, selection, selectOnly, useFlow } from "./flow";
 
 type Flow = ReactFlowInstance;
@@ -108,12 +109,12 @@ export async function arrange(flow: Flow): Promise<void> {
 }
 
 export function fit(flow: Flow): void {
-  void flow.fitView({ duration: 200, maxZoom: 1, padding: 0.12 });
+  void flow.fitView({ ...FIT, duration: calm(200) });
 }
 
 export function fitSelected(flow: Flow): void {
   const { nodes } = selection();
-  void flow.fitView({ duration: 200, maxZoom: 1, padding: 0.2, ...(nodes.length && { nodes: nodes.map((id) => ({ id })) }) });
+  void flow.fitView({ duration: calm(200), maxZoom: 1, padding: 0.2, ...(nodes.length && { nodes: nodes.map((id) => ({ id })) }) });
 }
 
 export function addNoteAt(flow: Flow, at?: Place): void {

@@ -6,18 +6,15 @@ import type { InputType } from "../../model/types";
 import { useRun } from "../../state/run";
 import { useUi } from "../../state/ui";
 import { t } from "../../strings";
+import { spentText } from "../times";
 
 export function Badge({ run }: { run: NodeRun }) {
   if (run.state === "cached") return <span className="badge">{t("node.cached")}</span>;
   if (run.state === "running")
     return <span className="badge">{run.max > 1 ? t("node.step", { value: run.value, max: run.max }) : t("node.running")}</span>;
   if (run.state === "done" && run.began !== undefined && run.ended !== undefined)
-    return <span className="badge">{seconds(run.ended - run.began)}</span>;
+    return <span className="badge">{spentText(run.ended - run.began)}</span>;
   return null;
-}
-
-function seconds(milliseconds: number): string {
-  return milliseconds < 100 ? t("node.quick") : t("node.seconds", { seconds: (milliseconds / 1000).toFixed(1) });
 }
 
 export function Progress({ run }: { run: NodeRun }) {

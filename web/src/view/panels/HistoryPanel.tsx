@@ -5,7 +5,7 @@ import { useRun } from "../../state/run";
 import { useUi } from "../../state/ui";
 import { t } from "../../strings";
 import { Icon } from "../icons";
-import { ago, seconds } from "../times";
+import { ago, spentText } from "../times";
 import { useFresh } from "./fresh";
 
 const PAGE = 60;
@@ -13,6 +13,7 @@ const PAGE = 60;
 /** Runs that ended, the newest first, with their pictures. Opening one brings its workflow back, with what it made. */
 export function HistoryPanel() {
   const [most, setMost] = useState(PAGE);
+  const [sure, setSure] = useState(false);
   const load = useCallback(() => api.jobs("completed,failed,cancelled", "desc", most), [most]);
   const { data, error, reload } = useFresh(load);
   const shown = useRun((run) => run.job);
@@ -43,8 +44,8 @@ export function HistoryPanel() {
             {t("history.more")}
           </button>
         )}
-        <button className="button" onClick={() => act(api.clearHistory())}>
-          <Icon name="trash" /> {t("history.clear")}
+        <button className="button" onClick={() => (sure ? act(api.clearHistory()) : setSure(true))} onBlur={() => setSure(false)}>
+          <Icon name="trash" /> {sure ? t("history.sure", { count: data.length }) : t("history.clear")}
         </button>
       </div>
     </div>
@@ -54,7 +55,7 @@ export function HistoryPanel() {
 function Entry({ job, shown, forget }: { job: JobItem; shown: boolean; forget: () => void }) {
   const title = job.title || t("bar.untitled");
   const time = job.ended ?? job.created;
-  const spent = job.started !== null && job.ended !== null ? t("node.seconds", { seconds: seconds(job.ended - job.started) }) : "";
+  const spent = job.started !== null && job.ended !== null ? spentText(job.ended - job.started) : "";
   return (
     <li data-status={job.status} data-shown={shown || undefined}>
       <button className="open" onClick={() => void openJob(job.id)} aria-label={t("history.open", { title })} title={t("history.open", { title })}>

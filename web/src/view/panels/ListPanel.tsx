@@ -10,6 +10,7 @@ import { useRun } from "../../state/run";
 import { showNode } from "../../state/scope";
 import { t } from "../../strings";
 import { focusNode } from "../canvas/keyboard";
+import { Icon } from "../icons";
 import { titleOf } from "../titles";
 
 /** The graph in words: its nodes in the order of a run, and what feeds each of their inputs, which can be chosen. */
@@ -43,10 +44,11 @@ function Entry({ node, workflow }: { node: GraphNode; workflow: Workflow }) {
   const inputs = types.get(node.type)?.inputs ?? [];
   return (
     <li>
-      <button className="link" aria-expanded={open} onClick={() => setOpen(!open)}>
+      <button className="entry" aria-expanded={open} onClick={() => setOpen(!open)}>
+        <Icon name="chevron" />
         {title}
+        {state && <span className="more"> {t(STATES[state])}</span>}
       </button>
-      {state && <span className="more"> {t(STATES[state])}</span>}
       {open && (
         <>
           {inputs.map((input) =>

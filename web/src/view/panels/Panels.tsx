@@ -10,7 +10,7 @@ export function Panels() {
   return (
     <aside className="panels" aria-label={t("bar.panels")}>
       {panel && (
-        <section className="panel" aria-label={t(panel.title)}>
+        <section className="panel" id={`panel-${panel.id}`} aria-label={t(panel.title)}>
           <header>
             <h2>{t(panel.title)}</h2>
             <button className="plain" onClick={() => useUi.getState().show(null)} aria-label={t("panel.close")}>
@@ -38,11 +38,14 @@ function Tab({ panel, open }: { panel: Panel; open: boolean }) {
     <button
       className="plain"
       aria-pressed={open}
+      aria-controls={open ? `panel-${panel.id}` : undefined}
+      data-panel={panel.id}
       aria-label={count ? `${title} (${count})` : title}
       title={title}
       onClick={() => useUi.getState().show(open ? null : panel.id)}
     >
       <Icon name={panel.icon} />
+      {t(panel.short ?? panel.title)}
       {count > 0 && <b className="count" data-count={count} />}
     </button>
   );

@@ -92,7 +92,7 @@ function Fact({ name, value }: { name: string; value: string }) {
   return (
     <div>
       <dt>{name}</dt>
-      <dd>{value}</dd>
+      <dd>{value || t("list.nothing")}</dd>
     </div>
   );
 }
