@@ -77,3 +77,17 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
     yield found
     context.close()
     assert [error for error in errors if "net::ERR_ABORTED" not in error] == []
+
+
+@pytest.fixture
+def phone(browser: Browser, address: str) -> Iterator[Page]:
+    """The editor on a small screen that is touched."""
+    context = browser.new_context(
+        viewport={"width": 400, "height": 800}, has_touch=True, reduced_motion="reduce"
+    )
+    context.set_default_timeout(20_000)
+    page = context.new_page()
+    page.goto(address)
+    page.get_by_role("button", name="Run", exact=True).wait_for()
+    yield page
+    context.close()

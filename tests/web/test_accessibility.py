@@ -9,31 +9,32 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Locator, Page
 
 ROOT = Path(__file__).parents[2]
 AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 
 
-def violations(page: Page) -> list[str]:
-    """What axe finds against levels A and AA, with the elements that it names.
+def violations(page: Page, part: str | None = None) -> list[str]:
+    """What axe finds against levels A and AA on the page, or in a part of it, with the elements that it names.
 
     What is on the canvas is as small as it was zoomed; the size of targets there is held at 100 %.
     """
-    page.evaluate(AXE.read_text(encoding="utf-8"))
+    page.wait_for_timeout(200)
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE.read_text(encoding="utf-8"))
     found: list[dict[str, Any]] = page.evaluate(
-        """async levels => {
-          const found = (await axe.run(document, {runOnly: levels})).violations;
-          const far = new DOMMatrix(getComputedStyle(document.querySelector('.react-flow__viewport')).transform).a < 1;
+        """async ([levels, part]) => {
+          const found = (await axe.run(part ?? document, {runOnly: levels})).violations;
+          const view = document.querySelector('.react-flow__viewport');
+          const far = view && new DOMMatrix(getComputedStyle(view).transform).a < 1;
           const zoomed = node => far && document.querySelector(node.target[0])?.closest('.react-flow__viewport');
           for (const item of found.filter(item => item.id === 'target-size'))
             item.nodes = item.nodes.filter(node => !zoomed(node));
           return found;
         }""",
-        LEVELS,
+        [LEVELS, part],
     )
     return [
         f"{item['id']}: {node['target']} {node['failureSummary']}" for item in found for node in item["nodes"]
@@ -43,50 +44,110 @@ def violations(page: Page) -> list[str]:
 needs_axe = pytest.mark.skipif(not AXE.exists(), reason="axe-core is not there: run `npm ci` in web")
 
 
+def button(page: Page, name: str) -> Locator:
+    """A button by its whole name."""
+    return page.get_by_role("button", name=name, exact=True)
+
+
+def rail(page: Page, name: str) -> None:
+    """Open a panel."""
+    tab = page.locator(f".rail [data-opens=panel-{name}]")
+    if tab.get_attribute("aria-pressed") == "false":
+        tab.click()
+    page.wait_for_timeout(300)
+
+
 @needs_axe
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(page: Page, scheme: str) -> None:
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-    page.wait_for_timeout(200)
-    found = {"canvas": violations(page)}
-    page.get_by_role("textbox", name="steps of Sampler", exact=True).fill("1")
-    page.get_by_role("button", name="Run", exact=True).click()
-    page.locator('.status[data-status="success"]').wait_for(timeout=60_000)
-    found["result"] = violations(page)
-    page.get_by_role("button", name="large").first.click()
-    page.get_by_role("dialog").wait_for()
-    found["viewer"] = violations(page)
-    page.keyboard.press("Escape")
-    page.get_by_role("button", name="File", exact=True).click()
-    page.wait_for_timeout(200)
-    found["menu"] = violations(page)
-    page.keyboard.press("Escape")
-    page.get_by_label("Prompt (", exact=False).first.locator(".head").click()
-    page.keyboard.press("Delete")
-    page.get_by_role("button", name="Run", exact=True).click()
-    page.locator('.status[data-status="failed"]').wait_for(timeout=60_000)
-    found["problems"] = violations(page)
-    rail = page.get_by_role("navigation", name="Panels").get_by_role("button")
-    for index in range(rail.count()):
-        if rail.nth(index).get_attribute("aria-pressed") == "false":
-            rail.nth(index).click()
+    found: dict[str, list[str]] = {}
+
+    def look(place: str, part: str | None = None) -> None:
+        if wrong := violations(page, part):
+            found[place] = wrong
+
+    look("canvas")
+    steps = page.get_by_role("textbox", name="steps of Sampler", exact=True)
+    for count in ("1", "2"):
+        steps.fill(count)
+        steps.press("Enter")
+        button(page, "Run").click()
         page.wait_for_timeout(200)
-        found[f"panel {rail.nth(index).get_attribute('aria-label')}"] = violations(page)
-    page.locator(".react-flow__pane").click(position={"x": 20, "y": 20})
+        page.locator('.status[data-status="success"]').wait_for(timeout=60_000)
+    look("result", ".work")
+    rail(page, "history")
+    look("history", ".panels")
+    rail(page, "plan")
+    page.get_by_role("region", name="Cached").wait_for()
+    look("plan", ".panels")
+    rail(page, "list")
+    page.get_by_role("region", name="Graph as a list").get_by_role("button", name="Sampler").click()
+    look("list", ".panels")
+    rail(page, "result")
+    page.get_by_role("button", name="large").first.click()
+    for name in ("Compare side by side", "Compare with a slider", "Details"):
+        page.get_by_role("dialog").get_by_role("button", name=name).click()
+        look(name, "dialog")
+    page.keyboard.press("Escape")
+    button(page, "File").click()
+    look("menu", "#file-menu")
+    page.keyboard.press("Escape")
+    button(page, "App view").click()
+    look("app view", ".editor")
+    button(page, "Edit the form").click()
+    look("form", ".app")
+    button(page, "App view").click()
+    steps.fill("900")
+    steps.press("Enter")
+    for _ in range(2):
+        button(page, "Run").click()
+        page.wait_for_timeout(200)
+    rail(page, "queue")
+    button(page, "Pause").click()
+    page.locator(".jobs li").nth(1).wait_for()
+    look("queue", ".work")
+    button(page, "Resume").click()
+    button(page, "Cancel all that wait").click()
+    button(page, "Cancel").click()
+    page.locator('.status[data-status="cancelled"]').wait_for()
+    page.locator(".node .head", has_text="Sampler").click(button="right")
+    look("context menu", "[role=menu]")
+    page.keyboard.press("Escape")
     page.keyboard.press("?")
-    page.get_by_role("dialog", name="Keyboard shortcuts").wait_for()
-    found["help"] = violations(page)
+    look("help", "dialog")
     page.keyboard.press("Escape")
     page.keyboard.press("a")
-    page.get_by_role("combobox", name="Add a node").wait_for()
-    found["search"] = violations(page)
+    page.locator("#search-list li").first.wait_for()
+    look("search", ".veil")
     page.keyboard.press("Escape")
+    page.locator(".node .head", has_text="Negative prompt").click()
+    page.locator(".node .head", has_text="Negative prompt").click(button="right")
+    page.get_by_role("menuitem", name="Make a sub-graph").click()
+    look("sub-graph", ".canvas")
+    page.locator(".subgraph").get_by_role("button", name="Open").click()
+    page.keyboard.press("Control+s")
+    page.locator(".toast").wait_for()
+    look("open sub-graph, toast", ".editor")
+    page.get_by_role("navigation", name="Where this is").get_by_role("button").first.click()
+    page.locator(".node .head", has_text="Prompt").first.click()
+    page.keyboard.press("Delete")
+    button(page, "Run").click()
+    page.locator('.status[data-status="failed"]').wait_for(timeout=60_000)
+    look("problems", ".work")
+    page.keyboard.press("t")
+    look("tabs, empty", ".editor")
+    page.get_by_role("navigation", name="Open workflows").get_by_role("button").first.click()
     page.set_viewport_size({"width": 3200, "height": 1400})
     page.keyboard.press("f")
-    page.wait_for_timeout(500)
-    found["full size"] = violations(page)
-    bad = {place: items for place, items in found.items() if items}
-    assert not bad, json.dumps(bad, indent=1)
+    look("full size", ".work")
+    page.set_viewport_size({"width": 400, "height": 800})
+    page.keyboard.press("f")
+    look("400 pixels")
+    button(page, "App view").click()
+    look("app view in 400 pixels")
+    assert not found, json.dumps(found, indent=1)
 
 
 def focused(page: Page) -> str:
@@ -182,20 +243,6 @@ def test_the_graph_is_a_list_in_which_links_are_chosen(page: Page) -> None:
 
 
 SCALE = "new DOMMatrix(getComputedStyle(document.querySelector('.react-flow__viewport')).transform)"
-
-
-@pytest.fixture
-def phone(browser: Browser, address: str) -> Iterator[Page]:
-    """The editor on a small screen that is touched."""
-    context = browser.new_context(
-        viewport={"width": 400, "height": 800}, has_touch=True, reduced_motion="reduce"
-    )
-    context.set_default_timeout(20_000)
-    page = context.new_page()
-    page.goto(address)
-    page.get_by_role("button", name="Run", exact=True).wait_for()
-    yield page
-    context.close()
 
 
 def touch(page: Page, *steps: list[tuple[float, float]]) -> None:

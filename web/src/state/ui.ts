@@ -10,6 +10,8 @@ export type Theme = "system" | "light" | "dark";
 export interface Search {
   /** On the screen. */
   readonly at: { readonly x: number; readonly y: number };
+  /** Where the new node is put matters to nobody: not over another, then. */
+  readonly anywhere?: boolean;
   readonly fitting?: Fitting & { readonly node: string; readonly socket: string };
 }
 
@@ -77,7 +79,7 @@ export const useUi = create<UiState>()((set) => ({
 
 /** The search in the middle of the window. */
 export function openSearch(): void {
-  useUi.setState({ search: { at: { x: innerWidth / 2 - 200, y: innerHeight / 5 } } });
+  useUi.setState({ search: { anywhere: true, at: { x: innerWidth / 2 - 200, y: innerHeight / 5 } } });
 }
 
 /** The form of declared parameters in place of the graph, and back. */

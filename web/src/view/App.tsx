@@ -11,6 +11,7 @@ import { useUi } from "../state/ui";
 import { t } from "../strings";
 import { AppView } from "./app/AppView";
 import { Canvas } from "./canvas/Canvas";
+import { useKeptFocus } from "./focus";
 import { Help } from "./Help";
 import { Panels } from "./panels/Panels";
 import { SearchBox } from "./SearchBox";
@@ -72,6 +73,7 @@ export function App() {
 function Editor() {
   useEffect(() => onSavedElsewhere((name) => useUi.getState().tell(t("saved.otherTab", { name }))), []);
   useShortcuts();
+  useKeptFocus();
   const app = useUi((ui) => ui.app);
   const online = useUi((ui) => ui.online);
   return (

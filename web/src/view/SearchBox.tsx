@@ -1,4 +1,4 @@
-import { useReactFlow } from "@xyflow/react";
+import { useReactFlow, type XYPosition } from "@xyflow/react";
 import { useEffect, useMemo, useRef, useState, type KeyboardEvent } from "react";
 import { addNode, all, connect, type Command } from "../model/commands";
 import { fitsOn, searchTypes } from "../model/search";
@@ -7,7 +7,15 @@ import { edit, useDocument } from "../state/document";
 import { freeIdHere } from "../state/scope";
 import { useUi, type Search } from "../state/ui";
 import { t } from "../strings";
+import { boxOf, useFlow } from "./canvas/flow";
+import { focusNode } from "./canvas/keyboard";
+import { WIDTH } from "./canvas/metrics";
 import { colourOf } from "./colours";
+import { giveBack } from "./focus";
+
+/** Between a new node and those around it. */
+const ROOM = 40;
+const LEAST_HEIGHT = 120;
 
 /** The search for a node to add, where the canvas was double-clicked or a link was dropped. */
 export function SearchBox() {
@@ -15,21 +23,39 @@ export function SearchBox() {
   return search && <Box search={search} key={`${search.at.x} ${search.at.y}`} />;
 }
 
-const close = () => useUi.setState({ search: null });
+
+/** That place, or one to the right of the nodes that are in the way. */
+function freePlace({ x, y }: XYPosition): XYPosition {
+  const boxes = useFlow.getState().nodes.map(boxOf);
+  for (;;) {
+    const inTheWay = boxes.find(
+      ({ pos, size }) => pos[0] < x + WIDTH + ROOM && pos[0] + size[0] + ROOM > x && pos[1] < y + LEAST_HEIGHT && pos[1] + size[1] + ROOM > y,
+    );
+    if (!inTheWay) return { x, y };
+    x = inTheWay.pos[0] + inTheWay.size[0] + ROOM;
+  }
+}
 
 function Box({ search }: { search: Search }) {
   const types = useDocument((state) => state.types);
+  const [before] = useState(() => document.activeElement);
   const [query, setQuery] = useState("");
   const [chosen, setChosen] = useState(0);
   const list = useRef<HTMLUListElement>(null);
-  const { screenToFlowPosition } = useReactFlow();
+  const flow = useReactFlow();
   const found = useMemo(() => searchTypes(types, query, search.fitting), [types, query, search.fitting]);
   useEffect(() => {
     list.current?.children[chosen]?.scrollIntoView({ block: "nearest" });
   }, [chosen]);
 
+  function close(): void {
+    useUi.setState({ search: null });
+    giveBack(before);
+  }
+
   function add(type: NodeType): void {
-    const place = screenToFlowPosition(search.at);
+    const at = flow.screenToFlowPosition(search.at);
+    const place = search.anywhere ? freePlace(at) : at;
     const id = freeIdHere(useDocument.getState().workflow);
     const commands: Command[] = [addNode(type.name, [Math.round(place.x), Math.round(place.y)], id)];
     const { fitting } = search;
@@ -43,7 +69,8 @@ function Box({ search }: { search: Search }) {
       }
     }
     edit(all(...commands));
-    close();
+    useUi.setState({ search: null });
+    focusNode(flow, id);
   }
 
   function press(event: KeyboardEvent): void {

@@ -20,7 +20,7 @@ export function AppView() {
   const [editing, setEditing] = useState(false);
   const parameters = parametersOf(workflow);
   return (
-    <main className="app" aria-label={t("app.label")}>
+    <main className="app" tabIndex={-1} aria-label={t("app.label")}>
       <section className="form" aria-label={t("app.form")}>
         <header>
           <h2>{workflow.title || t("bar.untitled")}</h2>
@@ -86,6 +86,7 @@ function Naming({ parameter: { name, description } }: { parameter: Parameter }) 
   const [draft, setDraft] = useState(name);
   const { parameters } = useDocument((state) => state.workflow);
   const wrong = draft !== name && (!PARAMETER_NAME.test(draft) || draft in parameters);
+  const take = () => (wrong || draft === name ? setDraft(name) : edit(rename(name, draft)));
   return (
     <div className="naming">
       <input
@@ -95,8 +96,8 @@ function Naming({ parameter: { name, description } }: { parameter: Parameter }) 
         title={t("app.rule")}
         value={draft}
         onChange={(event) => setDraft(event.target.value)}
-        onBlur={() => (wrong || draft === name ? setDraft(name) : edit(rename(name, draft)))}
-        onKeyDown={(event) => event.key === "Enter" && event.currentTarget.blur()}
+        onBlur={take}
+        onKeyDown={(event) => event.key === "Enter" && take()}
       />
       <input
         className="field"

@@ -8,6 +8,7 @@ import { useMenu, type Menu } from "../../state/menu";
 import { useScope } from "../../state/scope";
 import { useUi } from "../../state/ui";
 import { t, type StringKey } from "../../strings";
+import { giveBack } from "../focus";
 import { Icon, type IconName } from "../icons";
 import { keyNames } from "../keys";
 import * as actions from "./actions";
@@ -35,7 +36,7 @@ let before: Element | null = null;
 
 function close(): void {
   // Before an entry acts, not after: it may give the focus to something else.
-  if (before instanceof HTMLElement && before.isConnected) before.focus({ preventScroll: true });
+  giveBack(before);
   useMenu.setState({ menu: null });
 }
 

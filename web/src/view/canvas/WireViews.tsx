@@ -43,7 +43,7 @@ export const PrimitiveView = memo(function PrimitiveView({ id, data: { item }, s
             key={String(value)}
             defaultValue={String(value ?? "")}
             onBlur={(event) => set(typed(event.target.value, type))}
-            onKeyDown={(event) => event.key === "Enter" && event.currentTarget.blur()}
+            onKeyDown={(event) => event.key === "Enter" && set(typed(event.currentTarget.value, type))}
           />
         )}
         <OutputSocket node={id} title={title} type={type} name={type} index={0} />

@@ -19,6 +19,8 @@ const TABBABLE = "a[href], button:not(:disabled), input:not(:disabled), select, 
 const PATIENCE = 30;
 
 let current: string | null = null;
+/** Where it was, for when it is no more. */
+let place: Point = [0, 0];
 /** The focus moves because of the Tab key. */
 let byTab = false;
 
@@ -55,16 +57,21 @@ export function neighbour(nodes: readonly FlowNode[], from: FlowNode, [right, do
   return best;
 }
 
+function remember(node: FlowNode): void {
+  current = node.id;
+  place = middle(node);
+}
+
 /** Give a node the focus, in view. */
 export function focusNode(flow: ReactFlowInstance, id: string): void {
   const node = useFlow.getState().nodes.find((item) => item.id === id);
   if (!node) return;
-  current = id;
+  remember(node);
   selectOnly(id);
-  const [x, y] = middle(node);
-  const place = flow.flowToScreenPosition({ x, y });
+  const [x, y] = place;
+  const at = flow.flowToScreenPosition({ x, y });
   const canvas = document.querySelector(".canvas")?.getBoundingClientRect();
-  const within = canvas && place.x > canvas.left && place.x < canvas.right && place.y > canvas.top && place.y < canvas.bottom;
+  const within = canvas && at.x > canvas.left && at.x < canvas.right && at.y > canvas.top && at.y < canvas.bottom;
   if (!within) void flow.setCenter(x, y, { zoom: flow.getZoom() });
   let left = PATIENCE;
   const attempt = () => {
@@ -75,14 +82,19 @@ export function focusNode(flow: ReactFlowInstance, id: string): void {
   attempt();
 }
 
-/** The node that has the focus, or had it last, or the one at the top left. */
+/** The node that has the focus, or had it last; where that is gone the one that is nearest, at first the one at the top left. */
 function currentNode(): FlowNode | undefined {
   const { nodes } = useFlow.getState();
   const known = nodes.find((node) => node.id === current);
   if (known) return known;
-  let first = nodes[0];
-  for (const node of nodes) if (first && node.position.x + node.position.y < first.position.x + first.position.y) first = node;
-  return first;
+  const away = (node: FlowNode) => {
+    if (current === null) return node.position.x + node.position.y;
+    const [x, y] = middle(node);
+    return Math.hypot(x - place[0], y - place[1]);
+  };
+  let nearest = nodes[0];
+  for (const node of nodes) if (nearest && away(node) < away(nearest)) nearest = node;
+  return nearest;
 }
 
 function move(by: Point): void {
@@ -200,7 +212,10 @@ export function useKeyboard() {
       if (byTab && !from && (event.target === event.currentTarget || (node && node.dataset["id"] !== current))) {
         byTab = false;
         enter();
-      } else if (node) current = node.dataset["id"] ?? null;
+      } else if (node) {
+        const found = useFlow.getState().nodes.find((item) => item.id === node.dataset["id"]);
+        if (found) remember(found);
+      }
     }
 
     return { canvas: { tabIndex: 0, onKeyDownCapture: press, onKeyDown: escape, onFocus: focus }, stopDrawing };

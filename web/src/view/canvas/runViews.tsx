@@ -41,7 +41,7 @@ export function Picture({ id, title, run }: { id: string; title: string; run: No
     return <img className="shown" src={preview} alt={t("node.preview", { title })} draggable={false} />;
   if (!image) return null;
   return (
-    <button className="plain nodrag" onClick={() => useUi.setState({ viewer: image })}>
+    <button className="plain nodrag" onClick={() => useUi.setState({ viewer: image })} aria-label={t("node.result", { title })}>
       <img className="shown" src={api.view(image)} alt={t("node.result", { title })} draggable={false} />
     </button>
   );

@@ -39,7 +39,7 @@ function Tab({ panel, open }: { panel: Panel; open: boolean }) {
       className="plain"
       aria-pressed={open}
       aria-controls={open ? `panel-${panel.id}` : undefined}
-      data-panel={panel.id}
+      data-opens={`panel-${panel.id}`}
       aria-label={count ? `${title} (${count})` : title}
       title={title}
       onClick={() => useUi.getState().show(open ? null : panel.id)}

@@ -28,7 +28,9 @@ function NumberField({ label, text, commit, step }: Field) {
       step(event.key === "ArrowUp" ? count : -count);
       event.preventDefault();
     } else if (event.key === "Enter") {
-      event.currentTarget.blur();
+      if (draft !== null) commit(draft);
+      setDraft(null);
+      event.currentTarget.select();
     } else if (event.key === "Escape") {
       setDraft(null);
     }
