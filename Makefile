@@ -36,7 +36,8 @@ format: $(READY)
 web: $(NODES)
 	cd web && npm run build
 
-# The editor's types and tests, and that the bundle is what its sources give. A checkout without npm has the bundle only.
+# The editor's types and tests, that its sources give the same bytes each time and those of the bundle, and that a page loads at most
+# 250 kB of script. A checkout without npm has the bundle only.
 ifeq ($(NPM),)
 web-check:
 	@echo "npm is not there: the editor's sources are not checked"
@@ -44,7 +45,10 @@ else
 web-check: $(NODES)
 	cd web && npm run types && npm test
 	cd web && npm run build -- --outDir ../build/web --emptyOutDir
+	cd web && npm run build -- --outDir ../build/web-again --emptyOutDir
+	@diff -r build/web build/web-again || { echo "two builds of web/src differ"; exit 1; }
 	@diff -r build/web web/bundle || { echo "web/bundle is not what web/src gives: run \`make web\`"; exit 1; }
+	@size=$$(cat web/bundle/assets/*.js | gzip -9 | wc -c); test $$size -le 250000 || { echo "the editor's script has $$size bytes of gzip; 250000 are allowed"; exit 1; }
 endif
 
 $(NODES): web/package.json web/package-lock.json
