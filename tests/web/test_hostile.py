@@ -111,9 +111,17 @@ def test_five_thousand_nodes_are_shown(page: Page, tmp_path: Path) -> None:
         str(number): empty_image(_meta={"pos": [number % 70 * 320, number // 70 * 260]})
         for number in range(5000)
     }
-    page.evaluate(WATCH)
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def busy() -> float:
+        """Seconds of a processor that the page's main thread has had: on the clock a busy machine would count as well."""
+        metrics = session.send("Performance.getMetrics")["metrics"]
+        return next(float(item["value"]) for item in metrics if item["name"] == "TaskDuration")
+
+    before = busy()
     offer(page, tmp_path / "many.json", document(prompt))
     wait_for_title(page, "Hostile")
     page.wait_for_timeout(1000)
+    assert busy() - before < 1
     assert 0 < page.locator(".react-flow__node").count() < 1000, "what is out of view is not drawn"
-    assert page.evaluate("window.longest") < 5000

@@ -10,10 +10,11 @@ import { advanceSeeds } from "../model/commands";
 import { writeWorkflow } from "../model/document";
 import { isObject, type Json, type JsonObject } from "../model/json";
 import { IDLE, imagesOf, isActive, readProblem, received, standing, withHeld } from "../model/run";
-import type { ImageFile, NodeRun, Run, RunStatus } from "../model/run";
+import type { ImageFile, Message, NodeRun, Run, RunStatus } from "../model/run";
 import type { Workflow } from "../model/workflow";
 import { t } from "../strings";
 import { edit, useDocument } from "./document";
+import { perFrame } from "./frames";
 import { useUi } from "./ui";
 
 /** A run as a tab shows it. */
@@ -147,34 +148,62 @@ const STATUSES: Readonly<Record<string, RunStatus>> = {
   cancelled: "cancelled",
 };
 
+/** What is heard of a job: whether it begins with it, and what becomes of its run. */
+interface Heard {
+  readonly job: string;
+  readonly begins: boolean;
+  to(run: Shown): Shown;
+}
+
+/** One change of the store for each job, however much was heard of it: every change is shown to all nodes. */
+function take(all: readonly Heard[]): void {
+  for (let start = 0, next = 0; start < all.length; start = next) {
+    const { job, begins } = all[start] as Heard;
+    do next++;
+    while (all[next]?.job === job && !all[next]?.begins);
+    if (begins) begin(job);
+    change(job, (run) => all.slice(start, next).reduce((found, { to }) => to(found), run));
+  }
+}
+
 /** Follow the server's messages under this id; the function that ends it. */
 export function follow(id: string): () => void {
   client = id;
+  const { add, flush } = perFrame(take);
+  const counts = perFrame<Message>((all) => {
+    const run = useRun.getState();
+    useRun.setState({ remaining: all.reduce<Run>((found, message) => received(found, message, 0), run).remaining, changes: run.changes + 1 });
+  });
   return listen(client, {
     message(message) {
       const { type, data } = message;
       const job = typeof data["prompt_id"] === "string" ? data["prompt_id"] : null;
-      if (type === "status") {
-        const run = useRun.getState();
-        useRun.setState({ remaining: received(run, message, 0).remaining, changes: run.changes + 1 });
-        return;
-      }
+      if (type === "status") return counts.add(message);
       if (job === null) return;
-      if (type === "execution_start") begin(job);
-      change(job, (run) => {
-        const told = received(run, message, Date.now());
-        if (told === run) return run;
-        const next: Shown = { ...run, ...told };
-        return isActive(run) && !isActive(next) ? end(next) : next;
+      const now = Date.now();
+      add({
+        job,
+        begins: type === "execution_start",
+        to(run) {
+          const told = received(run, message, now);
+          if (told === run) return run;
+          const next: Shown = { ...run, ...told };
+          return isActive(run) && !isActive(next) ? end(next) : next;
+        },
       });
     },
     preview({ node, job, image }) {
-      change(job, (run) => {
-        if (run.previews[node]) URL.revokeObjectURL(run.previews[node]);
-        return { ...run, previews: { ...run.previews, [node]: URL.createObjectURL(image) } };
+      add({
+        job,
+        begins: false,
+        to(run) {
+          if (run.previews[node]) URL.revokeObjectURL(run.previews[node]);
+          return { ...run, previews: { ...run.previews, [node]: URL.createObjectURL(image) } };
+        },
       });
     },
     connected(up) {
+      flush();
       useUi.setState({ online: up });
       if (up) void catchUp();
     },

@@ -1,10 +1,12 @@
 import {
   ConnectionLineType,
   Controls,
+  getViewportForBounds,
   ReactFlow,
   SelectionMode,
   useReactFlow,
   useStore,
+  useStoreApi,
   type Connection,
   type FinalConnectionState,
   type OnConnectStartParams,
@@ -30,7 +32,7 @@ import { ContextMenu } from "./ContextMenu";
 import { Dots } from "./Dots";
 import { Far, FAR, FARTHEST } from "./far";
 import { FarEdges } from "./FarEdges";
-import { changeEdges, changeNodes, cutEdge, inputsAt, outputAt, selectOnly, useFlow, type FlowEdge, type FlowNode } from "./flow";
+import { boundsOf, changeEdges, changeNodes, cutEdge, inputsAt, outputAt, selectOnly, useFlow, type FlowEdge, type FlowNode } from "./flow";
 import { GateView } from "./GateView";
 import { GraphNodeView } from "./GraphNodeView";
 import { GroupView } from "./GroupView";
@@ -42,6 +44,7 @@ import { PrimitiveView, RerouteView } from "./WireViews";
 
 /** Of more nodes than this only a part is shown at once, and no map. */
 const MANY = 1500;
+const leastZoom = (count: number): number => (count > MANY ? 0.2 : 0.05);
 const NONE: FlowEdge[] = [];
 // The canvas is one stop of the Tab key: keyboard.ts gives the focus to nodes.
 const NOT_A_STOP = { "node.a11yDescription.default": t("canvas.keys"), "edge.a11yDescription.default": "" };
@@ -109,7 +112,7 @@ export function Canvas() {
           connectionRadius={28}
           connectionLineType={ConnectionLineType.Bezier}
           {...(drawn !== undefined && { connectionLineStyle: { stroke: drawn } })}
-          minZoom={nodes.length > MANY ? 0.2 : 0.05}
+          minZoom={leastZoom(nodes.length)}
           maxZoom={3}
           fitView={fitFirst}
           fitViewOptions={FIT}
@@ -257,11 +260,27 @@ function useFocus(): void {
 /** Show the whole of a document when it is opened. */
 function useFitOnOpen(): void {
   const { fitView, setViewport } = useReactFlow();
-  const opened = useUi((ui) => ui.opened);
+  const store = useStoreApi();
   useEffect(() => {
-    // A fit of nothing would wait for the first node and then move it from under the pointer.
-    const empty = useFlow.getState().nodes.length === 0;
-    const frame = requestAnimationFrame(() => void (empty ? setViewport({ x: 0, y: 0, zoom: 1 }) : fitView(FIT)));
-    return () => cancelAnimationFrame(frame);
-  }, [opened, fitView, setViewport]);
+    let frame = 0;
+    /** Sizes are known before nodes are drawn: they are drawn once, as they look from there, rather than near and then from afar. */
+    function fit(): void {
+      cancelAnimationFrame(frame);
+      const { nodes } = useFlow.getState();
+      const { width, height } = store.getState();
+      // A fit of nothing would wait for the first node and then move it from under the pointer.
+      if (!nodes.length) return void setViewport({ x: 0, y: 0, zoom: 1 });
+      void setViewport(getViewportForBounds(boundsOf(nodes), width, height, leastZoom(nodes.length), FIT.maxZoom, FIT.padding));
+      // What is shown beside the canvas may have changed as well, and with it the canvas's size.
+      frame = requestAnimationFrame(() => {
+        const now = store.getState();
+        if (now.width !== width || now.height !== height) void fitView(FIT);
+      });
+    }
+    const stop = useUi.subscribe((now, before) => now.opened !== before.opened && fit());
+    return () => {
+      stop();
+      cancelAnimationFrame(frame);
+    };
+  }, [fitView, setViewport, store]);
 }

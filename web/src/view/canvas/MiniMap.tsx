@@ -2,7 +2,7 @@ import { Panel, useReactFlow, useStore } from "@xyflow/react";
 import { useMemo, useRef, type PointerEvent } from "react";
 import { useShallow } from "zustand/react/shallow";
 import { t } from "../../strings";
-import { boxOf, useFlow, type FlowNode } from "./flow";
+import { boundsOf, boxOf, useFlow, type FlowNode } from "./flow";
 
 const WIDTH = 200;
 const HEIGHT = 150;
@@ -73,15 +73,15 @@ export function MiniMap() {
 /** A path for each kind of node, and the box that they fill. */
 function draw(nodes: readonly FlowNode[]) {
   const found = new Map<string, string[]>();
-  let rect: Rect | undefined;
   for (const node of nodes) {
     const { pos: [x, y], size: [width, height] } = boxOf(node);
     const kind = node.type === "groups" || node.type === "notes" ? node.type : "nodes";
     const shapes = found.get(kind) ?? [];
     found.set(kind, shapes);
     shapes.push(`M${x} ${y}h${width}v${height}h${-width}z`);
-    rect = union(rect, { left: x, top: y, right: x + width, bottom: y + height });
   }
+  const { x: left, y: top, width, height } = boundsOf(nodes);
+  const rect = nodes.length ? { left, top, right: left + width, bottom: top + height } : undefined;
   return { rect, paths: Array.from(found, ([kind, shapes]) => <path key={kind} className={kind} d={shapes.join("")} />) };
 }
 

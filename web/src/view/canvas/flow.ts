@@ -253,6 +253,19 @@ export function boxOf(node: FlowNode): Box {
   return { pos: [node.position.x, node.position.y], size: [width, height] };
 }
 
+/** The box around nodes. */
+export function boundsOf(nodes: readonly FlowNode[]): { x: number; y: number; width: number; height: number } {
+  let [left, top, right, bottom] = [Infinity, Infinity, -Infinity, -Infinity];
+  for (const node of nodes) {
+    const { pos: [x, y], size: [width, height] } = boxOf(node);
+    left = Math.min(left, x);
+    top = Math.min(top, y);
+    right = Math.max(right, x + width);
+    bottom = Math.max(bottom, y + height);
+  }
+  return { x: left, y: top, width: right - left, height: bottom - top };
+}
+
 export function changeNodes(given: NodeChange<FlowNode>[]): void {
   const changes = withCarried(given, useFlow.getState().nodes);
   const places = new Map<string, Point>();
