@@ -293,15 +293,102 @@ def test_a_note_is_written_resized_copied_and_removed(page: Page) -> None:
     assert [note["text"] for note in found] == ["<b>try</b> more steps"]
     drag(page, page.locator(".note .handle.bottom.right"), 60, 30)
     assert document(page)["canvas"]["notes"][0]["size"][0] > found[0]["size"][0]
-    page.locator(".note header").click()
+    page.locator(".note header .name").click()
     page.keyboard.press("Control+d")
     assert page.locator(".note").count() == 2
     page.keyboard.press("Delete")
     assert page.locator(".note").count() == 1
     in_comfy = downloaded(page, "Download for ComfyUI")["nodes"]
-    assert [item["widgets_values"] for item in in_comfy if item["type"] == "Note"] == [
+    assert [item["widgets_values"] for item in in_comfy if item["type"] == "MarkdownNote"] == [
         ["<b>try</b> more steps"]
     ]
+
+
+def test_a_note_is_read_as_markdown_and_nothing_in_it_runs(page: Page, tmp_path: Path) -> None:
+    text = (
+        "# Title\n\n**bold** and *slanted*, `code`\n\n- one\n- two\n\n"
+        "[the manual](https://example.org/a) [bad](javascript:document.title='bad')\n\n<img src=x onerror=alert(1)>"
+    )
+    data = document(page)
+    data["canvas"] = {
+        "notes": [
+            {"id": "n1", "text": text, "markdown": True, "pos": [300, 560], "size": [420, 320]},
+            {"id": "n2", "text": "# as\nit *was*", "pos": [800, 560], "size": [240, 140]},
+        ]
+    }
+    opened(page, tmp_path, data)
+    note = page.locator(".note").first
+    assert note.locator(".h1").inner_text() == "Title"
+    assert note.locator("strong").inner_text() == "bold"
+    assert note.locator("em").inner_text() == "slanted"
+    assert note.locator("code").inner_text() == "code"
+    assert note.locator("li").all_inner_texts() == ["one", "two"]
+    assert note.get_by_role("link").all_inner_texts() == ["the manual"]
+    assert note.get_by_role("link").get_attribute("rel") == "noopener noreferrer"
+    assert note.locator("img").count() == 0
+    assert "<img src=x onerror=alert(1)>" in note.locator(".text").inner_text()
+    plain = page.locator(".note").nth(1)
+    assert plain.locator(".text").inner_text() == "# as\nit *was*"
+    # By the pointer, by keys, and by the menu.
+    plain.locator(".text").dblclick()
+    field(page, "Text of Note").fill("**done**")
+    page.keyboard.press("Escape")
+    assert plain.locator(".text").inner_text() == "**done**"
+    choose(page, plain.locator("header"), "Read as Markdown")
+    assert plain.locator("strong").inner_text() == "done"
+    page.keyboard.press("Escape")
+    page.locator(".react-flow__node-notes").nth(1).focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("End")
+    page.keyboard.type(" more")
+    page.locator(PANE).click(position={"x": 10, "y": 10})
+    assert plain.locator(".text").inner_text() == "done more"
+    assert document(page)["canvas"]["notes"][1]["markdown"] is True
+    for _ in range(3):
+        undo(page)
+    assert document(page) == data
+
+
+def test_a_node_takes_a_colour_which_comfyui_has_too(page: Page) -> None:
+    before = document(page)
+    select(page, "Sampler", "Decode")
+    plain = node(page, "Sampler").locator(".head").evaluate("head => getComputedStyle(head).backgroundColor")
+    choose(page, node(page, "Sampler").locator(".head .name"), "Purple")
+    tinted = node(page, "Sampler").locator(".head").evaluate("head => getComputedStyle(head).backgroundColor")
+    assert tinted != plain
+    found = document(page)
+    assert found["prompt"]["3"]["_meta"]["ui"] == {"color": "#323", "bgcolor": "#535"}
+    in_comfy = {item["id"]: item for item in downloaded(page, "Download for ComfyUI")["nodes"]}
+    assert [in_comfy[key].get("bgcolor") for key in (3, 8, 4)] == ["#535", "#535", None]
+    choose(page, node(page, "Sampler").locator(".head .name"), "No colour")
+    assert document(page) == before
+    undo(page)
+    assert document(page) == found
+    undo(page)
+    assert document(page) == before
+
+
+def test_a_node_with_text_is_made_higher_and_its_text_with_it(page: Page) -> None:
+    prompt = node(page, "Prompt")
+    text = field(page, "text of Prompt")
+    before, room = prompt.evaluate("node => node.offsetHeight"), text.evaluate("text => text.offsetHeight")
+    prompt.hover()
+    drag(page, prompt.locator(".stretch-corner"), 40, 70)
+    high = prompt.evaluate("node => node.offsetHeight")
+    assert high > before + 40
+    assert text.evaluate("text => text.offsetHeight") >= room + (high - before) - 2
+    assert document(page)["prompt"]["6"]["_meta"]["size"] == [
+        prompt.evaluate("node => node.offsetWidth"),
+        high,
+    ]
+    # What would not use it is offered none.
+    assert node(page, "Size").locator(".stretch-corner").count() == 0
+    drag(page, prompt.locator(".stretch-corner"), 0, -400)
+    assert prompt.evaluate("node => node.offsetHeight") < high
+    undo(page)
+    assert prompt.evaluate("node => node.offsetHeight") == high
+    undo(page)
+    assert prompt.evaluate("node => node.offsetHeight") == before
 
 
 def test_a_link_goes_through_a_reroute_that_is_moved_fed_anew_and_removed(page: Page) -> None:

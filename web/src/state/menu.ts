@@ -18,3 +18,6 @@ export const useMenu = create<{ readonly menu: Menu | null }>()(() => ({ menu: n
 
 /** The node whose title is being edited. */
 export const useNaming = create<{ readonly id: string | null }>()(() => ({ id: null }));
+
+/** The note whose text is being written. */
+export const useWriting = create<{ readonly id: string | null }>()(() => ({ id: null }));

@@ -12,6 +12,7 @@ import {
   all,
   changeItem,
   collapseNodes,
+  colourItems,
   connect,
   cutWire,
   disconnect,
@@ -143,6 +144,20 @@ test("a sub-graph is made of nodes, takes and gives what their links say, and is
   expect(Object.keys(removeItems(["4"])(moved, TYPES).nodes)).toEqual(["1", "3"]);
 });
 
+test("nodes, notes and groups take a colour, where ComfyUI's format has it, and give it back", () => {
+  const look = { color: "#223", bgcolor: "#335", group: "#3f789e" };
+  const start = all(addNote([0, 0]), addGroup({ pos: [0, 0], size: [9, 9] }, "g"), setControl("3", "seed", "increment"))(built, TYPES);
+  const keys = ["2", "3", "§notes n1", "§groups n1"];
+  const coloured = colourItems(keys, look)(start, TYPES);
+  expect(coloured.nodes["2"]?.meta).toEqual({ ui: { color: "#223", bgcolor: "#335" } });
+  expect(coloured.nodes["3"]?.meta).toEqual({ ui: { control: { seed: "increment" }, color: "#223", bgcolor: "#335" } });
+  expect(itemsOf(coloured).map((item) => item.data["color"])).toEqual(["#3f789e", "#223"]);
+  expect(readWorkflow(parse(stringify(writeWorkflow(coloured))))).toEqual(coloured);
+  expect(colourItems(keys, look)(coloured, TYPES)).toBe(coloured);
+  const plain = colourItems(keys.slice(0, 3), null)(coloured, TYPES);
+  expect([plain.nodes, itemsOf(plain)[1]?.data]).toEqual([start.nodes, itemsOf(start)[1]?.data]);
+});
+
 test("boxes are aligned and distributed", () => {
   const boxes = new Map([
     ["1", { pos: [0, 0], size: [100, 50] }],
@@ -201,6 +216,7 @@ export const command: fc.Arbitrary<Command> = fc.oneof(
     if (what === "remove") return removeItems([frame])(workflow, types);
     return paste(fragmentOf(workflow, [frame]), [10, 10], true, open(workflow, into))(workflow, types);
   }),
+  fc.tuple(fc.array(fc.oneof(id, key), { maxLength: 3 }), fc.boolean()).map(([ids, on]) => colourItems(ids, on ? { color: "#223", bgcolor: "#335", group: "#3f789e" } : null)),
   fc.tuple(key, fc.string()).map(([item, text]) => changeItem(item, { text })),
   fc.tuple(key, point).map(([item, pos]) => resizeItem(item, { pos, size: [50, 60] })),
   fc.array(fc.oneof(id, key), { maxLength: 3 }).map(removeItems),

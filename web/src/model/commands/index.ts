@@ -6,6 +6,7 @@ export * from "./links";
 export * from "./values";
 export * from "./clipboard";
 export * from "./items";
+export * from "./look";
 export * from "./wires";
 export * from "./arrange";
 export * from "./subgraphs";

@@ -63,7 +63,7 @@ export function addNote(pos: Point, text = "", scope = ""): Command {
   return (workflow) =>
     withItems(workflow, "notes", (list) => [
       ...list,
-      { id: `${scope && `${scope}:`}${freshKey(list, scope)}`, text, pos: [...pos], size: [240, 140] },
+      { id: `${scope && `${scope}:`}${freshKey(list, scope)}`, text, markdown: true, pos: [...pos], size: [240, 140] },
     ]);
 }
 

@@ -1,19 +1,19 @@
 import { useReactFlow, type ReactFlowInstance } from "@xyflow/react";
 import { useEffect, useLayoutEffect, useRef, type KeyboardEvent } from "react";
-import { ALIGNMENTS, all, DISTRIBUTIONS, changeItem, cutWire, unpackSubgraph } from "../../model/commands";
+import { ALIGNMENTS, all, changeItem, colourItems, cutWire, DISTRIBUTIONS, unpackSubgraph } from "../../model/commands";
 import { itemOf } from "../../model/items";
 import { BYPASSED, MUTED, type Workflow } from "../../model/workflow";
 import { edit, useDocument } from "../../state/document";
-import { useMenu, type Menu } from "../../state/menu";
+import { useMenu, useWriting, type Menu } from "../../state/menu";
 import { useScope } from "../../state/scope";
 import { useUi } from "../../state/ui";
 import { t, type StringKey } from "../../strings";
 import { giveBack } from "../focus";
+import { COLOURS } from "../colours";
 import { Icon, type IconName } from "../icons";
 import { keyNames } from "../keys";
 import * as actions from "./actions";
 import { selectAll, selection } from "./flow";
-import { COLOURS } from "./GroupView";
 
 interface Entry {
   readonly label: StringKey;
@@ -110,18 +110,18 @@ function partsFor({ at, link }: Menu, flow: ReactFlowInstance, workflow: Workflo
   const { nodes } = selection();
   if (!nodes.length) return canvasParts(at, flow);
   const chosen = nodes.map((id) => workflow.nodes[id]).filter((node) => node !== undefined);
-  const groups = nodes.filter((id) => itemOf(workflow, id)?.part === "groups");
+  const notes = nodes.filter((id) => itemOf(workflow, id)?.part === "notes");
+  const marked = notes.every((id) => itemOf(workflow, id)?.data["markdown"] === true);
   const every = (mode: number) => chosen.every((node) => node.mode === mode);
   const nodeEntries: Entry[] = [
     { label: every(MUTED) ? "menu.unmute" : "menu.mute", keys: "m", run: () => actions.toggleMode(MUTED) },
     { label: every(BYPASSED) ? "menu.unbypass" : "menu.bypass", keys: "b", run: () => actions.toggleMode(BYPASSED) },
     { label: chosen.every((node) => node.collapsed) ? "menu.expand" : "menu.collapse", keys: "c", run: actions.toggleCollapsed },
   ];
-  const colours: Entry[] = COLOURS.map(({ label, colour }) => ({
-    label,
-    colour,
-    run: () => groups.forEach((key) => edit(changeItem(key, { color: colour }), { merge: `colour ${groups.join()}` })),
-  }));
+  const colours: Entry[] = [
+    ...COLOURS.map(({ label, ...look }): Entry => ({ label, colour: look.group, run: () => edit(colourItems(nodes, look)) })),
+    { label: "colour.none", icon: "close", run: () => edit(colourItems(nodes, null)) },
+  ];
   const framed = nodes.find((id) => itemOf(workflow, id)?.part === "subgraphs");
   const several = nodes.length > 1;
   return [
@@ -133,7 +133,13 @@ function partsFor({ at, link }: Menu, flow: ReactFlowInstance, workflow: Workflo
       { label: "menu.delete", keys: "delete", run: actions.removeSelected },
     ],
     chosen.length ? nodeEntries : [],
-    groups.length ? colours : [],
+    notes.length
+      ? [
+          { label: "menu.write", keys: "enter", run: () => useWriting.setState({ id: notes[0] ?? null }) },
+          { label: marked ? "menu.plainText" : "menu.markdown", run: () => edit(all(...notes.map((id) => changeItem(id, { markdown: !marked })))) },
+        ]
+      : [],
+    colours,
     several
       ? [
           ...ALIGNMENTS.map((how): Entry => ({ label: `menu.align.${how}`, icon: `align-${how}`, run: () => actions.alignSelected(how) })),

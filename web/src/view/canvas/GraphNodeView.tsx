@@ -1,5 +1,5 @@
 import { NodeResizeControl, ResizeControlVariant, type NodeProps } from "@xyflow/react";
-import { memo, useContext } from "react";
+import { memo, useContext, useState } from "react";
 import { useShallow } from "zustand/react/shallow";
 import { collapseNodes, resizeNode, titleNode } from "../../model/commands";
 import type { NodeRun, Problem } from "../../model/run";
@@ -9,11 +9,12 @@ import { edit } from "../../state/document";
 import { useRun } from "../../state/run";
 import { t } from "../../strings";
 import { Icon } from "../icons";
+import { tintOf } from "../colours";
 import { titleOf } from "../titles";
 import { Widget } from "../widgets/Widget";
 import { Far } from "./far";
 import type { GraphFlowNode } from "./flow";
-import { LEAST_WIDTH, socketsOf, widgetsOf } from "./metrics";
+import { grows, LEAST_WIDTH, leastHeight, socketsOf, widgetsOf } from "./metrics";
 import { Badge, Picture, Progress, Troubles } from "./runViews";
 import { InputSocket, OutputSocket } from "./Socket";
 import { Title } from "./Title";
@@ -28,6 +29,10 @@ export const GraphNodeView = memo(function GraphNodeView({ id, data: { node, typ
   const failed = run?.state === "failed" || problems.some((problem) => problem.severity === "error");
   const title = titleOf(node, types);
   const type = types.get(node.type);
+  const [stretching, setStretching] = useState(false);
+  const growing = !node.collapsed && ((type && grows(type)) || (run?.images?.length ?? 0) > 0);
+  const tint = tintOf(node.meta["ui"]);
+  const tall = growing && node.size ? { minHeight: stretching ? "100%" : node.size[1] } : growing && stretching ? { minHeight: "100%" } : {};
   return (
     <article
       className="node"
@@ -37,7 +42,9 @@ export const GraphNodeView = memo(function GraphNodeView({ id, data: { node, typ
       data-collapsed={node.collapsed || undefined}
       aria-label={t("node.label", { title, type: node.type })}
       // From afar a box of the same size: its sockets stay where they were.
-      style={far ? { height } : undefined}
+      style={{ ...tint.style, ...(far ? { height } : tall) }}
+      data-tint={tint["data-tint"]}
+      data-grown={(growing && !far) || undefined}
     >
       {far ? (
         <span className="name">{title}</span>
@@ -50,8 +57,23 @@ export const GraphNodeView = memo(function GraphNodeView({ id, data: { node, typ
             resizeDirection="horizontal"
             minWidth={LEAST_WIDTH}
             maxWidth={1200}
-            onResizeEnd={(_, { width, height }) => edit(resizeNode(id, [Math.round(width), Math.round(node.size?.[1] ?? height)]))}
+            onResizeEnd={(_, { width }) => edit(resizeNode(id, [Math.round(width), node.size?.[1] ?? (type ? leastHeight(type) : Math.round(height ?? 0))]))}
           />
+          {growing && type && (
+            <NodeResizeControl
+              className="stretch-corner"
+              position="bottom-right"
+              minWidth={LEAST_WIDTH}
+              maxWidth={1200}
+              minHeight={leastHeight(type)}
+              maxHeight={2400}
+              onResizeStart={() => setStretching(true)}
+              onResizeEnd={(_, size) => {
+                setStretching(false);
+                edit(resizeNode(id, [Math.round(size.width), Math.round(size.height)]));
+              }}
+            />
+          )}
           <Header node={node} title={title} run={run} />
           <div className="body">
             {type ? <Sockets node={node} types={types} title={title} problems={problems} /> : <p className="unknown">{t("node.unknown")}</p>}

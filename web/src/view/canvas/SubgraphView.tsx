@@ -14,6 +14,7 @@ import { useRun } from "../../state/run";
 import { showNode, useScope } from "../../state/scope";
 import { t } from "../../strings";
 import { FIT } from "../motion";
+import { tintOf } from "../colours";
 import { nodeTitle } from "../titles";
 import type { ItemFlowNode } from "./flow";
 import { Badge, Picture, Progress } from "./runViews";
@@ -37,6 +38,7 @@ export const SubgraphView = memo(function SubgraphView({ id, data: { item }, sel
   return (
     <article
       className="node subgraph"
+      {...tintOf(item.data)}
       data-state={failed ? "failed" : run?.state}
       data-selected={selected || undefined}
       aria-label={t("subgraph.label", { title })}

@@ -8,6 +8,7 @@ import { parseNumber, parseWhole } from "../../model/numbers";
 import { wireType } from "../../model/wires";
 import { edit, useDocument } from "../../state/document";
 import { t } from "../../strings";
+import { tintOf } from "../colours";
 import { REROUTE_INPUT, type ItemFlowNode } from "./flow";
 import { InputSocket, OutputSocket } from "./Socket";
 
@@ -31,7 +32,7 @@ export const PrimitiveView = memo(function PrimitiveView({ id, data: { item }, s
   const set = (next: Json | null) => next !== null && edit(setPrimitive(id, next), { merge: id });
   const label = t("primitive.value", { title });
   return (
-    <div className="primitive" data-selected={selected || undefined} aria-label={title}>
+    <div className="primitive" {...tintOf(item.data)} data-selected={selected || undefined} aria-label={title}>
       <header>{title}</header>
       <div className="row widget">
         {type === "BOOLEAN" ? (

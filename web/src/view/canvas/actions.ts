@@ -27,7 +27,7 @@ import { copied, readFragment } from "../../state/clipboard";
 import { edit, useDocument } from "../../state/document";
 import { openFile } from "../../state/files";
 import { addPicture, imageInputOf, uploadInto } from "../../state/pictures";
-import { useNaming } from "../../state/menu";
+import { useNaming, useWriting } from "../../state/menu";
 import { useScope } from "../../state/scope";
 import { useUi } from "../../state/ui";
 import { t } from "../../strings";
@@ -119,6 +119,7 @@ export function fitSelected(flow: Flow): void {
 
 export function addNoteAt(flow: Flow, at?: Place): void {
   adding(addNote(placeOf(flow, at), "", useScope.getState().scope));
+  useWriting.setState({ id: selection().nodes[0] ?? null });
 }
 
 /** A group around what is selected, or an empty one at a place. */

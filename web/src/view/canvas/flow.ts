@@ -168,8 +168,10 @@ function flowNode(node: GraphNode, types: NodeTypes, old: FlowNode | undefined):
   const own = old?.type === "graph" ? old : undefined;
   if (own && own.data.node === node && own.data.types === types) return own;
   const same = own?.data.node.type === node.type;
+  // The height that a drag gave it is the document's from then on.
+  const { height: _, ...kept } = own ?? {};
   return {
-    ...(same && own),
+    ...(same && kept),
     // Until it was measured, size and sockets are reckoned: what is out of view need not be drawn to be known.
     ...(!(same && !own.handles) && estimate(node, types)),
     id: node.id,

@@ -8,12 +8,13 @@ import { useEffect, useMemo, type FocusEvent, type KeyboardEvent } from "react";
 import { all, cutWire, moveItems } from "../../model/commands";
 import type { Point } from "../../model/workflow";
 import { edit } from "../../state/document";
+import { useWriting } from "../../state/menu";
 import { useUi } from "../../state/ui";
 import { inputsAt, selectedBoxes, selectOnly, useFlow, type FlowNode } from "./flow";
 
 const ARROWS: Readonly<Record<string, Point>> = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const STEP = 20;
-const STOPS = "input:not([type=file]), textarea, select, button:not(:disabled, [tabindex='-1']), .socket";
+const STOPS = "input:not([type=file]), textarea, select, button:not(:disabled, [tabindex='-1']), .socket, .text[tabindex], a[href]";
 const TABBABLE = "a[href], button:not(:disabled), input:not(:disabled), select, textarea, [tabindex='0']";
 /** Frames in which a node that comes into view is drawn. */
 const PATIENCE = 30;
@@ -182,7 +183,8 @@ export function useKeyboard() {
         else if (arrow && from) {
           const next = neighbour(useFlow.getState().nodes, from, arrow);
           if (next) focusNode(flow, next.id);
-        } else if (event.key === "Enter" && stops[0]) stops[0].focus({ preventScroll: true });
+        } else if (event.key === "Enter" && from?.type === "notes") useWriting.setState({ id: from.id });
+        else if (event.key === "Enter" && stops[0]) stops[0].focus({ preventScroll: true });
         else if (event.key === "Enter" && from) void flow.fitView({ nodes: [{ id: from.id }], maxZoom: 1 });
         else return;
         return done();

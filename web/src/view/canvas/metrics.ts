@@ -28,6 +28,27 @@ export interface Estimate {
   readonly handles: NodeHandle[];
 }
 
+const GROWING: ReadonlySet<string> = new Set(["multiline", "image"]);
+
+function heightOf({ widget }: InputType): number {
+  return widget === "multiline" ? TEXT : widget === "image" ? UPLOAD : WIDGET;
+}
+
+/** Whether there is something in a node that a greater height is of use to. */
+export const grows = (type: NodeType): boolean => type.inputs.some((input) => GROWING.has(input.widget ?? ""));
+
+/** The height that a node has where none was given. */
+export function leastHeight(type: NodeType): number {
+  const rows = Math.max(socketsOf(type).length, type.outputs.length);
+  return 2 * BORDER + HEADER + 2 * PADDING + ROW * rows + widgetsOf(type).reduce((sum, input) => sum + heightOf(input), 0);
+}
+
+/** What each text and picture of a node has of the height that it was given beyond its own. */
+function growth(node: GraphNode, type: NodeType): number {
+  const parts = type.inputs.filter((input) => GROWING.has(input.widget ?? "")).length;
+  return parts ? Math.max(0, (node.size?.[1] ?? 0) - leastHeight(type)) / parts : 0;
+}
+
 /** Size and sockets as the style sheet will make them, for a node that was not measured yet. */
 export function estimate(node: GraphNode, types: NodeTypes): Estimate {
   const type = types.get(node.type);
@@ -50,8 +71,9 @@ export function estimate(node: GraphNode, types: NodeTypes): Estimate {
     sockets.forEach((input, index) => put(inputHandle(input.name), "target", top + ROW * (index + 0.5)));
     type.outputs.forEach((_, index) => put(outputHandle(index), "source", top + ROW * (index + 0.5)));
     top += ROW * Math.max(sockets.length, type.outputs.length);
+    const more = growth(node, type);
     for (const input of widgetsOf(type)) {
-      const height = input.widget === "multiline" ? TEXT : input.widget === "image" ? UPLOAD : WIDGET;
+      const height = heightOf(input) + (GROWING.has(input.widget ?? "") ? more : 0);
       put(inputHandle(input.name), "target", top + WIDGET / 2);
       top += height;
     }
