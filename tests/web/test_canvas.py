@@ -286,7 +286,7 @@ def test_a_group_is_made_named_and_moved_with_what_lies_in_it(page: Page) -> Non
 
 
 def test_a_note_is_written_resized_copied_and_removed(page: Page) -> None:
-    choose(page, page.locator(PANE), "Add a note", position={"x": 600, "y": 700})
+    choose(page, page.locator(PANE), "Add a note", position={"x": 600, "y": 640})
     text = page.get_by_role("textbox", name="Text of Note")
     text.fill("<b>try</b> more steps")
     found = document(page)["canvas"]["notes"]

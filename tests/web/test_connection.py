@@ -129,10 +129,43 @@ def test_two_tabs_on_one_workflow_do_not_overwrite_each_other_silently(
     first.get_by_text("“Shared” was saved in another tab").wait_for()
     first.get_by_role("textbox", name="text of Prompt", exact=True).fill("the first's")
     first.keyboard.press("Control+s")
-    first.get_by_text("“Shared” was changed elsewhere").wait_for()
-    saved = first.request.get(f"{address}/api/workflows/Shared").text()
-    assert "the second's" in saved
+    asked = first.get_by_role("dialog", name="Changed since it was opened")
+    asked.get_by_text("“Shared” was changed on the server").wait_for()
+
+    def saved(name: str) -> str:
+        return first.request.get(f"{address}/api/workflows/{name}").text()
+
+    assert "the second's" in saved("Shared")
+    asked.get_by_role("button", name="Cancel").click()
+    assert "the second's" in saved("Shared")
+    # Beside it, under a name of its own, which can be undone like any other change.
     first.keyboard.press("Control+s")
-    first.get_by_text("Saved as “Shared”").wait_for()
-    assert "the first's" in first.request.get(f"{address}/api/workflows/Shared").text()
+    asked.get_by_role("button", name="Keep both").click()
+    first.get_by_text("Saved as “Shared 2”").wait_for()
+    assert "the second's" in saved("Shared")
+    assert "the first's" in saved("Shared%202")
+    assert first.get_by_label("Title of the workflow").input_value() == "Shared 2"
+    first.get_by_role("button", name="Undo").click()
+    assert first.get_by_label("Title of the workflow").input_value() == "Shared"
+    # What was asked about is still known after a reload, and only that is replaced.
+    first.reload()
+    first.get_by_role("button", name="Run", exact=True).wait_for()
+    first.keyboard.press("Control+s")
+    asked.get_by_role("button", name="Replace it").click()
+    first.get_by_text("Saved as “Shared”.").wait_for()
+    assert "the first's" in saved("Shared")
+    # Now it is this tab's: nobody is asked again, before a reload or after.
+    for words in ("once more", "and again"):
+        first.get_by_role("textbox", name="text of Prompt", exact=True).fill(words)
+        first.keyboard.press("Control+s")
+        first.wait_for_timeout(400)
+        first.get_by_text("Saved as “Shared”.").wait_for()
+        assert words in saved("Shared")
+        first.wait_for_timeout(500)
+        first.reload()
+        first.get_by_role("button", name="Run", exact=True).wait_for()
+    second.keyboard.press("Control+s")
+    second.get_by_role("dialog").get_by_role("button", name="Open the other").click()
+    second.get_by_role("navigation", name="Open workflows").wait_for()
+    assert second.get_by_role("textbox", name="text of Prompt", exact=True).input_value() == "and again"
     first.context.close()

@@ -171,6 +171,53 @@ def test_runs_wait_and_are_moved_cancelled_and_paused(page: Page) -> None:
     assert history.locator("li").nth(2).get_by_text("Cancelled").count() == 1
 
 
+def test_runs_that_wait_are_dragged_and_moved_by_keys(page: Page) -> None:
+    panel(page, "Queue")
+    press(page, "Pause")
+    page.get_by_text("Paused:").wait_for()
+    for place, title in enumerate(("First", "Second", "Third", "Fourth")):
+        in_tab(page, title, place + 1)
+        page.locator(".jobs li").nth(place).wait_for()
+
+    def grip(title: str) -> tuple[float, float]:
+        box = page.locator(f".jobs li[aria-label='{title}'] .place").bounding_box()
+        assert box is not None
+        return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+    (x, y), (_, below) = grip("Fourth"), grip("Second")
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x, below - 12, steps=5)
+    assert page.locator(".jobs li[data-mark=above] b").inner_text() == "Second"
+    page.mouse.up()
+    until(page, lambda: entries(page) == ["First", "Fourth", "Second", "Third"])
+    (x, y), (_, below) = grip("First"), grip("Third")
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x, below + 15, steps=5)
+    assert page.locator(".jobs li[data-mark=below] b").inner_text() == "Third"
+    page.mouse.up()
+    until(page, lambda: entries(page) == ["Fourth", "Second", "Third", "First"])
+    # By keys: the run that is moved keeps the focus.
+    page.locator(".jobs li").nth(3).focus()
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Shift+ArrowUp")
+    until(page, lambda: entries(page) == ["Fourth", "Third", "Second", "First"])
+    page.keyboard.press("Shift+Home")
+    until(page, lambda: entries(page) == ["Third", "Fourth", "Second", "First"])
+    page.get_by_text("Third is number 1 now.").wait_for(state="attached")
+    page.keyboard.press("Shift+ArrowDown")
+    until(page, lambda: entries(page) == ["Fourth", "Third", "Second", "First"])
+    page.keyboard.press("Delete")
+    until(page, lambda: entries(page) == ["Fourth", "Second", "First"])
+    # Delete was for the queue: the graph has all of its nodes.
+    assert page.locator(".node").count() == 7
+    # The order is the server's: another page has it too.
+    page.reload()
+    panel(page, "Queue")
+    until(page, lambda: entries(page) == ["Fourth", "Second", "First"])
+
+
 def test_a_run_that_waits_is_shown_once_it_begins(page: Page) -> None:
     in_tab(page, "Long", 300)
     node(page, "Sampler").get_by_text("of 300").wait_for()

@@ -8,6 +8,7 @@
 
 import { freshId } from "../api/socket";
 import type { JsonObject } from "../model/json";
+import type { Marks } from "./saved";
 
 export interface Draft {
   readonly id: string;
@@ -16,6 +17,8 @@ export interface Draft {
   readonly job: string | null;
   /** Something was done to it; a mere example is not worth keeping. */
   readonly touched: boolean;
+  /** What the server had when it was opened or saved. */
+  readonly saved: Marks;
 }
 
 export interface Session {
@@ -25,7 +28,7 @@ export interface Session {
 
 interface SessionRecord {
   readonly id: string;
-  readonly tabs: readonly { id: string; job: string | null; touched: boolean }[];
+  readonly tabs: readonly { id: string; job: string | null; touched: boolean; saved?: Marks }[];
   readonly active: string;
   /** Milliseconds since the epoch. */
   readonly updated: number;
@@ -74,7 +77,7 @@ export function keep(tabs: readonly Draft[], active: string): void {
     work.onabort = () => failed(work.error);
     const record: SessionRecord = {
       id: session,
-      tabs: tabs.map(({ id, job, touched }) => ({ id, job, touched })),
+      tabs: tabs.map(({ id, job, touched, saved }) => ({ id, job, touched, saved })),
       active,
       updated: Date.now(),
     };
@@ -130,7 +133,7 @@ async function load(id: string): Promise<Session | null> {
   const tabs: Draft[] = [];
   for (const tab of record.tabs) {
     const found = (await read("documents", (store) => store.get(`${id} ${tab.id}`))) as DocumentRecord | undefined;
-    if (found) tabs.push({ ...tab, document: found.document });
+    if (found) tabs.push({ saved: {}, ...tab, document: found.document });
   }
   return tabs.length ? { tabs, active: record.active } : null;
 }

@@ -2,15 +2,17 @@
 
 import { api, ServerError } from "../api/client";
 import { readJsonFile } from "../api/reader";
+import { setTitle } from "../model/commands";
 import { needsConversion, NotAWorkflow, readWorkflow, writeWorkflow } from "../model/document";
 import { parse, stringify, type Json } from "../model/json";
 import { BrokenLink, hashOf, pack, packedIn, unpack } from "../model/link";
+import { freeName } from "../model/mark";
 import type { Problem } from "../model/run";
 import { t } from "../strings";
-import { useDocument } from "./document";
+import { edit, useDocument } from "./document";
 import { runOf } from "./run";
 import { knows, saveCarefully } from "./saved";
-import { openInTab } from "./tabs";
+import { keepSoon, openInTab, useTabs } from "./tabs";
 import { useUi } from "./ui";
 
 export function openNew(): void {
@@ -24,8 +26,10 @@ export const openExample = (name: string): Promise<void> => opening(name, async 
 
 export const openSaved = (name: string): Promise<void> => opening(name, async () => {
     const found = await api.workflow(name);
-    knows(name, found);
-    return [found, []];
+    show(found, []);
+    knows(useTabs.getState().active, name, found);
+    keepSoon();
+    return null;
   });
 
 /** A .json of any format, or a picture that carries a workflow. */
@@ -99,17 +103,35 @@ export async function copyLink(): Promise<void> {
 /** Letters of an address that programs to which it is sent may cut off. */
 const LONG = 8000;
 
-/** Keep the document on the server under its title. */
-export async function save(): Promise<void> {
+/** Keep the document on the server under its title; where it changed there since it was opened here, ask first. */
+export const save = (): Promise<void> => saving();
+
+/** Replace what was found on the server, as long as it is still that. */
+export const replaceSaved = (mark: string): Promise<void> => saving(mark);
+
+async function saving(agreed?: string): Promise<void> {
   const { workflow } = useDocument.getState();
   const name = fileName();
   try {
-    const kept = await saveCarefully(name, writeWorkflow(workflow));
-    useUi.getState().tell(t(kept ? "saved.done" : "saved.elsewhere", { name }));
+    const mark = await saveCarefully(useTabs.getState().active, name, writeWorkflow(workflow), agreed);
+    if (mark !== null) return useUi.setState({ conflict: { name, mark } });
+    keepSoon();
+    useUi.getState().tell(t("saved.done", { name }));
   } catch (error) {
     if (!(error instanceof ServerError)) throw error;
     useUi.getState().tell(t("saved.failed", { reason: error.message }));
   }
+}
+
+/** Keep the document beside the one that has its name, under another one. */
+export async function keepBoth(): Promise<void> {
+  try {
+    edit(setTitle(freeName(fileName(), await api.workflows())));
+  } catch (error) {
+    if (!(error instanceof ServerError)) throw error;
+    return useUi.getState().tell(t("saved.failed", { reason: error.message }));
+  }
+  await saving();
 }
 
 /** Hand the document to the browser as a file. */

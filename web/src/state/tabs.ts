@@ -9,6 +9,7 @@ import { t } from "../strings";
 import { open, park, unpark, useDocument, type Parked } from "./document";
 import { keep, recover, type Draft, type Session } from "./drafts";
 import { closeTab as dropRun, jobOf, resume, showRun, showTab, useRun, type Shown } from "./run";
+import { marksOf, remember } from "./saved";
 import { useUi } from "./ui";
 
 export interface Tab {
@@ -144,6 +145,7 @@ function take({ tabs, active }: Session): void {
   for (const tab of tabs) {
     const workflow = readWorkflow(tab.document);
     if (tab.touched) touched.add(tab.id);
+    remember(tab.id, tab.saved);
     if (tab === front) replace(() => open(workflow));
     else parked.set(tab.id, { workflow, past: [], future: [] });
     if (tab.job !== null) resume(tab.id, tab.job);
@@ -170,7 +172,8 @@ function retitle(): void {
 
 const bringIntoView = () => useUi.setState(({ opened }) => ({ opened: opened + 1 }));
 
-function keepSoon(): void {
+/** Keep what is open in the browser, in a moment. */
+export function keepSoon(): void {
   clearTimeout(timer);
   timer = window.setTimeout(keepNow, PAUSE);
 }
@@ -180,7 +183,7 @@ function keepNow(): void {
   const { tabs, active } = useTabs.getState();
   const drafts = tabs.flatMap(({ id }): Draft[] => {
     const workflow = id === active ? useDocument.getState().workflow : parked.get(id)?.workflow;
-    return workflow ? [{ id, document: written(workflow), job: jobOf(id), touched: touched.has(id) }] : [];
+    return workflow ? [{ id, document: written(workflow), job: jobOf(id), touched: touched.has(id), saved: marksOf(id) }] : [];
   });
   keep(drafts, active);
 }

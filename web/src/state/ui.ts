@@ -45,6 +45,8 @@ interface UiState {
   readonly app: boolean;
   /** A link to the workflow, where it could not be copied and is shown instead. */
   readonly link: string | null;
+  /** A workflow on the server that changed since it was opened here, with the mark of what it is now. */
+  readonly conflict: { readonly name: string; readonly mark: string } | null;
   /** Run whenever something changes. */
   readonly auto: boolean;
   show(panel: string | null): void;
@@ -68,6 +70,7 @@ export const useUi = create<UiState>()((set) => ({
   offer: null,
   app: false,
   link: null,
+  conflict: null,
   auto: false,
   show: (panel) => set({ panel }),
   tell: (message, offer) => set({ message, offer: offer ?? null }),

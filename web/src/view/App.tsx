@@ -12,6 +12,7 @@ import { t } from "../strings";
 import { AppView } from "./app/AppView";
 import { Canvas } from "./canvas/Canvas";
 import { useKeptFocus } from "./focus";
+import { ConflictDialog } from "./ConflictDialog";
 import { Help } from "./Help";
 import { Panels } from "./panels/Panels";
 import { SearchBox } from "./SearchBox";
@@ -93,6 +94,7 @@ function Editor() {
       <Viewer />
       <Help />
       <LinkDialog />
+      <ConflictDialog />
       <Toast />
     </div>
   );

@@ -1,5 +1,6 @@
-import { useEffect, useState } from "react";
+import { useEffect, useRef, useState, type KeyboardEvent, type PointerEvent } from "react";
 import { api, ServerError, type JobItem } from "../../api/client";
+import { movesFor, type Move } from "../../model/queue";
 import { cancel, useRun } from "../../state/run";
 import { useUi } from "../../state/ui";
 import { t } from "../../strings";
@@ -24,10 +25,19 @@ async function load(): Promise<Queue> {
 
 export const useQueueCount = (): number => useRun((run) => run.remaining);
 
-/** What runs and what waits, in its order; to be moved, cancelled, paused. */
+interface Dragged {
+  readonly id: string;
+  /** Where it would go, counted from the front. */
+  readonly to: number;
+}
+
+/** What runs and what waits, in its order; to be moved by dragging, by buttons and by keys, cancelled, paused. */
 export function QueuePanel() {
   const { data, error, reload } = useFresh(load);
   const now = useNow();
+  const list = useRef<HTMLOListElement>(null);
+  const [dragged, setDragged] = useState<Dragged | null>(null);
+  const [moved, setMoved] = useState("");
   if (error !== null) return <Nothing text={error} />;
   if (!data) return null;
   const { jobs, paused } = data;
@@ -39,6 +49,57 @@ export function QueuePanel() {
     });
   };
   const waiting = jobs.filter((job) => job.status === "pending");
+  const move = (job: JobItem, to: number) => {
+    const from = waiting.indexOf(job);
+    const moves = movesFor(waiting, from, to);
+    if (!moves.length) return;
+    setMoved(t("queue.moved", { title: job.title || t("bar.untitled"), place: to + 1 }));
+    act(inTurn(moves));
+  };
+
+  function press(event: KeyboardEvent<HTMLLIElement>, job: JobItem): void {
+    const place = waiting.indexOf(job);
+    const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+    if (event.target !== event.currentTarget || event.altKey || event.ctrlKey || event.metaKey) return;
+    if (step && !event.shiftKey) event.currentTarget.parentElement?.querySelectorAll<HTMLElement>("[data-job]")[place + step]?.focus();
+    else if (step) move(job, place + step);
+    else if (event.key === "Home" && event.shiftKey) move(job, 0);
+    else if (event.key === "Delete" || event.key === "Backspace") act(cancel(job.id));
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  function grab(event: PointerEvent<HTMLLIElement>, job: JobItem): void {
+    const target = event.target as Element;
+    // A finger moves the list, unless it takes hold of the number.
+    if (event.button !== 0 || waiting.length < 2 || target.closest("button") || (event.pointerType === "touch" && !target.closest(".place"))) return;
+    event.currentTarget.setPointerCapture(event.pointerId);
+    setDragged({ id: job.id, to: waiting.indexOf(job) });
+  }
+
+  function drag(event: PointerEvent): void {
+    if (!dragged) return;
+    const others = Array.from(list.current?.querySelectorAll<HTMLElement>("[data-job]") ?? []).filter((item) => item.dataset["job"] !== dragged.id);
+    const to = others.filter((item) => {
+      const { top, height } = item.getBoundingClientRect();
+      return top + height / 2 < event.clientY;
+    }).length;
+    if (to !== dragged.to) setDragged({ ...dragged, to });
+  }
+
+  function drop(job: JobItem): void {
+    if (dragged) move(job, dragged.to);
+    setDragged(null);
+  }
+
+  const from = waiting.findIndex((job) => job.id === dragged?.id);
+  const others = waiting.filter((_, index) => index !== from);
+  const mark = (job: JobItem) => {
+    if (!dragged || dragged.to === from) return undefined;
+    if (others[dragged.to] === job) return "above";
+    return dragged.to === others.length && others.at(-1) === job ? "below" : undefined;
+  };
   return (
     <div className="lists">
       <div className="tools">
@@ -51,13 +112,30 @@ export function QueuePanel() {
       </div>
       {paused && <p className="notice">{t("queue.paused")}</p>}
       {!jobs.length && <Nothing text={t("queue.none")} />}
-      <ol className="jobs" aria-label={t("panel.queue")}>
+      <p className="hidden" id="queue-keys">
+        {t("queue.keys")}
+      </p>
+      <p className="hidden" role="status">
+        {moved}
+      </p>
+      <ol className="jobs" aria-label={t("panel.queue")} ref={list}>
         {jobs.map((job) => {
           const place = waiting.indexOf(job);
           const title = job.title || t("bar.untitled");
-          const move = (to: number) => act(api.move(job.id, placeAt(waiting, place, to)));
+          const waits = place >= 0 && {
+            tabIndex: 0,
+            "data-job": job.id,
+            "aria-describedby": "queue-keys",
+            "data-dragged": dragged?.id === job.id || undefined,
+            "data-mark": mark(job),
+            onKeyDown: (event: KeyboardEvent<HTMLLIElement>) => press(event, job),
+            onPointerDown: (event: PointerEvent<HTMLLIElement>) => grab(event, job),
+            onPointerMove: drag,
+            onPointerUp: () => drop(job),
+            onPointerCancel: () => setDragged(null),
+          };
           return (
-            <li key={job.id} data-status={job.status} aria-label={title}>
+            <li key={job.id} data-status={job.status} aria-label={title} {...waits}>
               <span className="place">{place < 0 ? <i className="pulse" /> : place + 1}</span>
               <span className="what">
                 <b>{title}</b>
@@ -69,8 +147,8 @@ export function QueuePanel() {
               </span>
               {place >= 0 && waiting.length > 1 && (
                 <>
-                  <Button icon="up" label={t("queue.up", { title })} off={place === 0} act={() => move(place - 1)} />
-                  <Button icon="down" label={t("queue.down", { title })} off={place === waiting.length - 1} act={() => move(place + 1)} />
+                  <Button icon="up" label={t("queue.up", { title })} off={place === 0} act={() => move(job, place - 1)} />
+                  <Button icon="down" label={t("queue.down", { title })} off={place === waiting.length - 1} act={() => move(job, place + 1)} />
                 </>
               )}
               <Button icon="close" label={t("queue.cancel", { title })} act={() => act(cancel(job.id))} />
@@ -82,13 +160,8 @@ export function QueuePanel() {
   );
 }
 
-/** Where a job goes in the list, as a number between those of its new neighbours. */
-function placeAt(waiting: readonly JobItem[], from: number, to: number): { front: true } | { number: number } {
-  if (to === 0) return { front: true };
-  const others = waiting.filter((_, index) => index !== from);
-  const before = others[to - 1]?.priority ?? 0;
-  const after = others[to]?.priority;
-  return { number: after === undefined ? before + 1 : (before + after) / 2 };
+async function inTurn(moves: readonly Move[]): Promise<void> {
+  for (const { id, place } of moves) await api.move(id, place);
 }
 
 interface ButtonProps {
