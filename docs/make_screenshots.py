@@ -209,6 +209,7 @@ def small(page: Page, camera: Camera) -> None:
     camera.take(page, "small", dark=True)
     show(page, "History")
     camera.take(page, "small-history")
+    press(page, "Close panel")
     press(page, "App view")
     camera.take(page, "small-app")
 

@@ -46,6 +46,8 @@ def test_every_part_is_within_a_small_screen_and_large_enough_for_a_finger(phone
         phone.wait_for_timeout(200)
         phone.locator('.status[data-status="success"]').wait_for(timeout=60_000)
         look("form")
+        made = phone.get_by_role("region", name="Result").bounding_box()
+        assert made is not None and made["y"] + made["height"] < 800, "the picture is seen without scrolling"
         phone.get_by_role("button", name="App view", exact=True).tap()
     rail = phone.get_by_role("navigation", name="Panels").get_by_role("button")
     for index in range(rail.count()):
