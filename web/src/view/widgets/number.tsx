@@ -11,7 +11,8 @@ interface Field {
   readonly text: string;
   /** Take what was typed; what is no number is given up. */
   readonly commit: (text: string) => void;
-  readonly step: (count: number) => void;
+  /** Step from what the field says, which may not have been taken yet. */
+  readonly step: (count: number, from: string) => void;
 }
 
 /** How far the pointer moves before it drags, and for one step, in pixels. */
@@ -25,7 +26,7 @@ function NumberField({ label, text, commit, step }: Field) {
     const count = event.shiftKey ? 10 : 1;
     if (event.key === "ArrowUp" || event.key === "ArrowDown") {
       setDraft(null);
-      step(event.key === "ArrowUp" ? count : -count);
+      step(event.key === "ArrowUp" ? count : -count, event.currentTarget.value);
       event.preventDefault();
     } else if (event.key === "Enter") {
       if (draft !== null) commit(draft);
@@ -53,7 +54,7 @@ function NumberField({ label, text, commit, step }: Field) {
     const count = Math.trunc((event.clientX - now.x) / PER_STEP);
     if (!count) return;
     now.x += count * PER_STEP;
-    step(event.shiftKey ? count * 10 : count);
+    step(event.shiftKey ? count * 10 : count, event.currentTarget.value);
   }
   function release(event: PointerEvent<HTMLInputElement>): void {
     const now = drag.current;
@@ -89,7 +90,7 @@ function NumberField({ label, text, commit, step }: Field) {
 }
 
 export function IntegerWidget({ node, input, value, label, set }: WidgetProps) {
-  const current = typeof value === "bigint" ? value : whole(BigInt(Math.trunc(Number(value) || 0)));
+  const current = whole(typeof value === "bigint" ? value : BigInt(Math.trunc(Number(value) || 0)));
   const min = input.min === undefined ? undefined : whole(big(input.min));
   const max = input.max === undefined ? undefined : whole(big(input.max));
   const step = BigInt(Math.max(1, Math.trunc(input.step ?? 1)));
@@ -101,7 +102,7 @@ export function IntegerWidget({ node, input, value, label, set }: WidgetProps) {
         const typed = parseWhole(text);
         if (typed !== null) set(clampWhole(typed, min, max));
       }}
-      step={(count) => set(clampWhole(whole(big(current) + step * BigInt(count)), min, max))}
+      step={(count, from) => set(clampWhole(whole(big(parseWhole(from) ?? current) + step * BigInt(count)), min, max))}
     />
   );
   if (!input.control) return field;
@@ -146,7 +147,7 @@ export function FloatWidget({ input, value, label, set }: WidgetProps) {
         const typed = parseNumber(text);
         if (typed !== null) set(clampNumber(typed, min, max));
       }}
-      step={(count) => set(clampNumber(stepNumber(current, input.step ?? 0.1, count), min, max))}
+      step={(count, from) => set(clampNumber(stepNumber(parseNumber(from) ?? current, input.step ?? 0.1, count), min, max))}
     />
   );
 }
