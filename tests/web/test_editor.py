@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +83,9 @@ def test_the_example_runs_and_its_picture_is_shown_and_what_is_unchanged_is_cach
     field(page, "steps of Sampler").fill("7")
     run(page)
     assert node(page, "Prompt").get_attribute("data-state") == "cached"
+    assert node(page, "Prompt").locator(".badge").inner_text() == "cached"
     assert node(page, "Sampler").get_attribute("data-state") == "done"
+    assert re.fullmatch(r"[\d.]+ s|< 0\.1 s", node(page, "Sampler").locator(".badge").inner_text())
     run(page)
     assert "nothing had changed" in status(page)
     assert node(page, "Model").get_attribute("data-state") == "cached"
@@ -143,8 +146,31 @@ def test_an_error_is_shown_on_the_node_on_the_input_and_in_the_panel(page: Page)
     assert sampler.get_attribute("data-state") == "failed"
     assert sampler.locator("[data-troubled]").inner_text() == "positive"
     panel = page.get_by_role("region", name="Problems")
+    # The list leads to the node, wherever that is.
+    page.locator(".react-flow__pane").hover(position={"x": 10, "y": 10})
+    for _ in range(3):
+        page.mouse.wheel(0, -400)
+    sampler.wait_for(state="detached")
     panel.get_by_role("button", name="Sampler").click()
+    sampler.wait_for()
     assert page.locator(".node[data-selected] .head .name").inner_text() == "Sampler"
+
+
+def test_what_is_wrong_comes_with_what_would_help(page: Page, tmp_path: Path) -> None:
+    document = json.loads((ROOT / "workflows" / "text_to_image.json").read_text(encoding="utf-8"))
+    document["prompt"]["3"]["inputs"]["sampler_name"] = "eulr"
+    path = tmp_path / "wrong.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    page.locator("#file-menu input[type=file]").set_input_files(path)
+    sampler = node(page, "Sampler")
+    sampler.get_by_text("eulr", exact=True).wait_for()
+    run(page)
+    assert "sampler_name" in sampler.locator(".row[data-troubled]").inner_text()
+    troubles = sampler.locator(".troubles").inner_text()
+    assert "not one of the choices" in troubles and "Did you mean 'euler'" in troubles
+    told = page.get_by_role("region", name="Problems").locator("li").inner_text()
+    for words in ("Found: 'eulr'", "Allowed: 'euler'", "Did you mean 'euler'"):
+        assert words in told
 
 
 def test_everything_that_is_done_can_be_undone(page: Page) -> None:
