@@ -6,7 +6,8 @@ executing, progress..., executed, progress_state), execution_success, execution_
 
 `progress_state` is a snapshot of every node that has begun, so sending one for each step costs the square of the graph.
 Here a snapshot goes out at most ten times a second, less often for a large graph, and once more at the end. A client
-whose feature flags have `supports_progress_deltas` gets only the nodes that changed, with `"delta": true`.
+whose feature flags have `supports_progress_deltas` gets only the nodes that changed, with `"delta": true`,
+and those as well that were skipped.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ INTERVAL = 0.1
 NODES_A_SECOND = 2000
 """Nodes that the snapshots of a job may list in a second: one of 900 nodes goes out every 0.45 s."""
 DELTAS = "supports_progress_deltas"
+SKIPPED = "skipped"
+"""What a node did not run for lies upstream. ComfyUI has no such state: it is told to those alone that take deltas."""
 PREVIEW_METADATA = "supports_preview_metadata"
 _PREVIEW, _TEXT, _PREVIEW_WITH_METADATA = 1, 3, 4
 _FORMATS = {"image/jpeg": 1, "image/png": 2}
@@ -189,7 +192,8 @@ class Stream:
             place = self.place(node)
             data = {"node": node, "display_node": place["display_node_id"], "prompt_id": self.job}
             client.send(text("executing", data))
-        client.send(text("progress_state", self._state_data(self._states)))
+        states = self._states if client.supports(DELTAS) else self._plain()
+        client.send(text("progress_state", self._state_data(states)))
 
     def _on_run_started(self, event: Event) -> None:
         for node in event["cached"]:
@@ -230,6 +234,9 @@ class Stream:
         state = self._states.get(node)
         most = state["max"] if state is not None else 1.0
         self._set(node, value=most, max=most, state="finished")
+
+    def _on_node_skipped(self, event: Event) -> None:
+        self._set(event["node"], state=SKIPPED)
 
     def _on_node_failed(self, event: Event) -> None:
         if self._failure is None:
@@ -306,8 +313,12 @@ class Stream:
                 client.send(part)
             else:
                 if whole is None:
-                    whole = text("progress_state", self._state_data(self._states))
+                    whole = text("progress_state", self._state_data(self._plain()))
                 client.send(whole, slot=slot)
+
+    def _plain(self) -> dict[str, Any]:
+        """The states that ComfyUI has, too."""
+        return {node: state for node, state in self._states.items() if state["state"] != SKIPPED}
 
     def _state_data(self, nodes: Mapping[str, Any]) -> dict[str, Any]:
         return {"prompt_id": self.job, "nodes": nodes}

@@ -92,11 +92,12 @@ def test_the_example_runs_and_its_picture_is_shown_and_what_is_unchanged_is_cach
 
 
 def test_progress_and_a_preview_are_on_the_node_and_a_run_can_be_cancelled(page: Page) -> None:
-    field(page, "steps of Sampler").fill("300")
+    field(page, "steps of Sampler").fill("3000")
     page.get_by_role("button", name="Run", exact=True).click()
     sampler = node(page, "Sampler")
     sampler.get_by_role("progressbar").wait_for()
-    sampler.get_by_text("of 300").wait_for()
+    sampler.get_by_text("of 3000").wait_for()
+    assert re.fullmatch(r"\d+ s", sampler.locator(".spent").inner_text())
     sampler.get_by_alt_text("Preview of Sampler").wait_for()
     page.get_by_role("button", name="Cancel", exact=True).click()
     page.get_by_text("Cancelled").wait_for()
@@ -171,6 +172,27 @@ def test_what_is_wrong_comes_with_what_would_help(page: Page, tmp_path: Path) ->
     told = page.get_by_role("region", name="Problems").locator("li").inner_text()
     for words in ("Found: 'eulr'", "Allowed: 'euler'", "Did you mean 'euler'"):
         assert words in told
+
+
+def test_what_comes_after_a_failure_is_skipped(page: Page, tmp_path: Path) -> None:
+    document = json.loads((ROOT / "workflows" / "text_to_image.json").read_text(encoding="utf-8"))
+    # Whether two latents can be laid over each other is found out at work.
+    size = {"width": 64, "height": 64, "batch_size": 1}
+    document["prompt"]["10"] = {"class_type": "EmptyPixelLatent", "inputs": size, "_meta": {"pos": [0, 500]}}
+    document["prompt"]["11"] = {
+        "class_type": "LatentCompositeMasked",
+        "inputs": {"destination": ["5", 0], "source": ["10", 0], "x": 0, "y": 0, "resize_source": False},
+        "_meta": {"title": "Over", "pos": [630, 500]},
+    }
+    document["prompt"]["8"]["inputs"]["samples"] = ["11", 0]
+    path = tmp_path / "wrong.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    page.locator("#file-menu input[type=file]").set_input_files(path)
+    node(page, "Over").wait_for()
+    run(page)
+    assert node(page, "Over").get_attribute("data-state") == "failed"
+    for title in ("Decode", "Save"):
+        assert node(page, title).locator(".badge").inner_text() == "skipped"
 
 
 def test_everything_that_is_done_can_be_undone(page: Page) -> None:

@@ -114,6 +114,7 @@ export const STRINGS = {
   "colour.none": "No colour",
   "node.cached": "cached",
   "node.running": "running",
+  "node.skipped": "skipped",
   "node.step": "{value} of {max}",
   "node.seconds": "{seconds} s",
   "node.quick": "< 0.1 s",

@@ -270,6 +270,23 @@ async def test_who_takes_deltas_gets_what_changed() -> None:
         assert "delta" not in last
 
 
+async def test_what_was_skipped_is_told_to_who_takes_deltas() -> None:
+    hub = Hub(Limits())
+    async with ear(hub, "me", **{DELTAS: True}) as delta, ear(hub, "me") as whole:
+        stream = Stream(hub, "job", "me", types)
+        stream.start(1)
+        skipped = {"event": "node_skipped", "node": "2", "reason": "blocked", "message": None}
+        stream.events([started("1"), finished("1"), skipped])
+        stream.finish("success", [])
+
+        async def states(of: Ear) -> dict[str, str]:
+            told = [data["nodes"] for kind, data in await of.texts() if kind == "progress_state"]
+            return {node: state["state"] for nodes in told for node, state in nodes.items()}
+
+        assert await states(delta) == {"1": "finished", "2": "skipped"}
+        assert await states(whole) == {"1": "finished"}
+
+
 async def test_the_messages_of_a_long_chain_are_linear() -> None:
     async def size(count: int) -> int:
         hub = Hub(Limits())

@@ -20,7 +20,7 @@ export interface ImageFile {
   readonly type: string;
 }
 
-export type NodeState = "waiting" | "running" | "cached" | "done" | "failed";
+export type NodeState = "waiting" | "running" | "cached" | "done" | "failed" | "skipped";
 
 export interface NodeRun {
   readonly state: NodeState;
@@ -141,7 +141,7 @@ function withStates(nodes: Run["nodes"], told: Json | undefined, now: number): R
     const value = number(item["value"]);
     const max = number(item["max"]);
     if (old && old.state === state && old.value === value && old.max === max) continue;
-    const began = old?.began ?? (state === "cached" ? undefined : now);
+    const began = old?.began ?? (state === "cached" || state === "skipped" ? undefined : now);
     const over = state === "done" || state === "failed" ? (old?.ended ?? now) : undefined;
     found[id] = {
       ...old,
@@ -157,6 +157,7 @@ function withStates(nodes: Run["nodes"], told: Json | undefined, now: number): R
 
 function stateOf(told: string, old: NodeState | undefined): NodeState {
   if (told === "error") return "failed";
+  if (told === "skipped") return told;
   if (told === "finished") return old === "cached" ? "cached" : "done";
   return told === "running" ? "running" : "waiting";
 }

@@ -50,6 +50,12 @@ test("a failure names its node, and what still ran is at rest", () => {
   expect(next.nodes["2"]?.state).toBe("waiting");
 });
 
+test("what did not run because of something before it is skipped, and took no time", () => {
+  const run = tell(begun, "progress_state", { nodes: { ...state("1", "error", 0, 1), ...state("2", "skipped", 0, 1) } }, 1000);
+  expect(run.nodes["2"]).toEqual({ state: "skipped", value: 0, max: 1 });
+  expect(tell(run, "execution_error", { node_id: "1" }).nodes["2"]?.state).toBe("skipped");
+});
+
 test("what a cached node was made of counts as cached", () => {
   const workflow = all(
     addNode("Loader", [0, 0]),

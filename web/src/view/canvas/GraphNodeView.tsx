@@ -15,7 +15,7 @@ import { Widget } from "../widgets/Widget";
 import { Far } from "./far";
 import type { GraphFlowNode } from "./flow";
 import { grows, LEAST_WIDTH, leastHeight, socketsOf, widgetsOf } from "./metrics";
-import { Badge, Picture, Progress, Troubles } from "./runViews";
+import { Badge, Picture, Progress, Spent, Troubles } from "./runViews";
 import { InputSocket, OutputSocket } from "./Socket";
 import { Title } from "./Title";
 
@@ -104,6 +104,7 @@ function Header({ node, title, run }: { node: GraphNode; title: string; run: Nod
       <Title id={node.id} className="name" title={title} label={title} hint={node.type} set={(text) => edit(titleNode(node.id, text))} />
       {node.mode !== RUN && <span className="badge mode">{t(`node.${MODES[node.mode]}`)}</span>}
       {run && <Badge run={run} />}
+      {run?.state === "running" && run.began !== undefined && <Spent began={run.began} />}
       {run?.state === "running" && <Progress run={run} />}
     </header>
   );

@@ -1,5 +1,6 @@
 /** What a run says of a node, or of a sub-graph, on the canvas. */
 
+import { useEffect, useState } from "react";
 import { api } from "../../api/client";
 import { isActive, type NodeRun, type Problem } from "../../model/run";
 import type { InputType } from "../../model/types";
@@ -9,12 +10,23 @@ import { t } from "../../strings";
 import { spentText } from "../times";
 
 export function Badge({ run }: { run: NodeRun }) {
-  if (run.state === "cached") return <span className="badge">{t("node.cached")}</span>;
+  if (run.state === "cached" || run.state === "skipped") return <span className="badge">{t(`node.${run.state}`)}</span>;
   if (run.state === "running")
     return <span className="badge">{run.max > 1 ? t("node.step", { value: run.value, max: run.max }) : t("node.running")}</span>;
   if (run.state === "done" && run.began !== undefined && run.ended !== undefined)
     return <span className="badge">{spentText(run.ended - run.began)}</span>;
   return null;
+}
+
+/** How long a node has been at work, once that is a second. */
+export function Spent({ began }: { began: number }) {
+  const [now, setNow] = useState(began);
+  useEffect(() => {
+    const timer = setInterval(() => setNow(Date.now()), 500);
+    return () => clearInterval(timer);
+  }, []);
+  const seconds = Math.floor((now - began) / 1000);
+  return seconds > 0 && <span className="spent">{t("node.seconds", { seconds })}</span>;
 }
 
 export function Progress({ run }: { run: NodeRun }) {

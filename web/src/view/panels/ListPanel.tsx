@@ -29,6 +29,7 @@ export function ListPanel() {
 
 const STATES = {
   waiting: "list.waiting",
+  skipped: "node.skipped",
   running: "node.running",
   cached: "node.cached",
   done: "list.done",
