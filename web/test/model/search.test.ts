@@ -18,6 +18,9 @@ test("what fits a socket comes first, and alone while nothing is typed", () => {
   expect(names("", { type: "LATENT", side: "source" })).toEqual(["Refine", "Sample", "Save"]);
   expect(names("", { type: "CLIP", side: "target" })).toEqual(["Loader"]);
   expect(names("s", { type: "LATENT", side: "source" }).slice(0, 3)).toEqual(expect.arrayContaining(["Sample", "Save"]));
+  // Others begin with the letter; this one has it in its description.
+  expect(names("s")[0]).not.toBe("Encode");
+  expect(names("s", { type: "CLIP", side: "source" })[0]).toBe("Encode");
 });
 
 test("types fit as the engine has it", () => {
