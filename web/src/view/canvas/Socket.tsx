@@ -3,7 +3,7 @@ import { assignable } from "../../model/types";
 import { useUi } from "../../state/ui";
 import { t } from "../../strings";
 import { colourOf } from "../colours";
-import { inputHandle, outputHandle } from "./flow";
+import { inputHandle, outputHandle } from "./handles";
 
 interface SocketProps {
   readonly node: string;

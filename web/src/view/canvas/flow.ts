@@ -17,6 +17,7 @@ import { edit, useDocument } from "../../state/document";
 import { useScope } from "../../state/scope";
 import { colourOf } from "../colours";
 import { titleOf } from "../titles";
+import { handleName, inputHandle, outputHandle } from "./handles";
 import { estimate, widthOf } from "./metrics";
 
 export type GraphFlowNode = Node<{ readonly node: GraphNode; readonly types: NodeTypes }, "graph">;
@@ -38,9 +39,6 @@ interface FlowState {
   readonly edges: FlowEdge[];
 }
 
-export const inputHandle = (name: string): string => `in:${name}`;
-export const outputHandle = (index: number | string): string => `out:${index}`;
-export const handleName = (handle: string): string => handle.slice(handle.indexOf(":") + 1);
 
 export const useFlow = create<FlowState>()(() => ({ nodes: [], edges: [] }));
 

@@ -3,7 +3,7 @@
 import { Position, type NodeHandle } from "@xyflow/react";
 import type { InputType, NodeType, NodeTypes } from "../../model/types";
 import type { GraphNode } from "../../model/workflow";
-import { inputHandle, outputHandle } from "./flow";
+import { inputHandle, outputHandle } from "./handles";
 
 export const WIDTH = 260;
 export const LEAST_WIDTH = 200;

@@ -1,4 +1,4 @@
-import type { WidgetProps } from ".";
+import type { WidgetProps } from "./props";
 
 export function BooleanWidget({ value, label, set }: WidgetProps) {
   return (

@@ -1,7 +1,7 @@
 import { useEffect, useLayoutEffect, useRef, useState, type KeyboardEvent } from "react";
 import { createPortal } from "react-dom";
 import { t } from "../../strings";
-import type { WidgetProps } from ".";
+import type { WidgetProps } from "./props";
 
 /** From this many on, choices are searched. */
 const MANY = 9;

@@ -4,7 +4,7 @@ import { uploadInto } from "../../state/pictures";
 import { t } from "../../strings";
 import { Icon } from "../icons";
 import { ChoiceWidget } from "./choice";
-import type { WidgetProps } from ".";
+import type { WidgetProps } from "./props";
 
 /** A picture of the input folder, shown; a click or a drop puts a new one there. */
 export function ImageWidget(props: WidgetProps) {

@@ -4,7 +4,7 @@ import { big, clampNumber, clampWhole, parseNumber, parseWhole, randomWhole, ste
 import { edit, gesture } from "../../state/document";
 import { t } from "../../strings";
 import { Icon } from "../icons";
-import type { WidgetProps } from ".";
+import type { WidgetProps } from "./props";
 
 interface Field {
   readonly label: string;

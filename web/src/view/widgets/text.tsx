@@ -1,4 +1,4 @@
-import type { WidgetProps } from ".";
+import type { WidgetProps } from "./props";
 
 export function TextWidget({ value, label, set }: WidgetProps) {
   return (
