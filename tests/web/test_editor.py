@@ -279,7 +279,11 @@ def test_sizes_and_sockets_are_where_they_were_reckoned_before_drawing(page: Pag
     sampler = node(page, "Sampler")
     drawn = sampler.evaluate("node => node.offsetHeight")
     assert drawn == 1 + 34 + 5 + 4 * 24 + 6 * 28 + 5 + 1
-    assert node(page, "Prompt").evaluate("node => node.offsetHeight") == 1 + 34 + 5 + 24 + 64 + 5 + 1
+    size = node(page, "Size")
+    assert size.evaluate("node => node.offsetHeight") == 1 + 34 + 5 + 24 + 3 * 28 + 5 + 1
+    assert node(page, "Prompt").evaluate("node => node.offsetHeight") == 140, (
+        "text is as high as the file says"
+    )
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

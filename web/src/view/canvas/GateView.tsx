@@ -25,7 +25,7 @@ export const GateView = memo(function GateView({ id, data: { gate } }: NodeProps
     const title = found ? titleOf(found, types) : node;
     const label = t(side === "in" ? "gate.from" : "gate.to", { title, name: socket });
     return (
-      <button key={`${node} ${socket}`} className="link nodrag" title={label} aria-label={label} onClick={() => showNode(node)}>
+      <button key={`${node} ${socket}`} className="link nodrag nopan" title={label} aria-label={label} onClick={() => showNode(node)}>
         {title}
       </button>
     );
