@@ -50,12 +50,18 @@ def sample_semantic(
 
 @torch.no_grad()
 def draw_latents(
-    trained: Trained, semantic: Tensor, prompts: Sequence[str], seed: int, steps: int = 12
+    trained: Trained, semantic: Tensor, prompts: Sequence[str], seed: int, steps: int = 12, cfg: float = 3.0
 ) -> NDArray[np.uint8]:
     """Stage B's and A's pictures of semantic latents, (count, 128, 128, RGB)."""
-    context = trained.captions.encode(trained.captions.tokens(prompts))
+    context = trained.captions.encode(trained.captions.tokens([*prompts, *([""] * len(prompts))]))
+    shown = torch.cat([semantic, torch.zeros_like(semantic)])
+
+    def predict(x: Tensor, ratio: Tensor) -> Tensor:
+        with_both, without = trained.decoder(x.repeat(2, 1, 1, 1), ratio.repeat(2), shown, context).chunk(2)
+        return torch.lerp(without, with_both, cfg)
+
     shape = (len(prompts), 4, LATENT_SIDE, LATENT_SIDE)
-    latents = _sample(lambda x, ratio: trained.decoder(x, ratio, semantic, context), shape, steps, seed + 1)
+    latents = _sample(predict, shape, steps, seed + 1)
     decoded = trained.vqgan.decode(latents * trained.vqgan.config.scale_factor).sample.clamp(0, 1)
     pictures: NDArray[np.uint8] = (decoded * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     return pictures

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -33,11 +34,16 @@ _FULL_FROM: Final = 0.7
 """Part of the course after which all 77 tokens are shown, as samplers do."""
 _SNR_LIMITS: Final = (1.0, 5.0)
 _BLIND_SHARE: Final = 0.05
+"""Of Stage B's lessons without the semantic latent, besides those without anything."""
+_NOTHING_SHARE: Final = 0.1
+"""Of Stage B's lessons with neither latent nor caption: what guidance steers away from."""
 _SEMANTIC_NOISE: Final = 0.2
 _LEAN: Final = 2.0
 """Stage B settles outlines where next to nothing of the latent is left, and learns little from what is nearly clean."""
 _PLAIN_SHARE: Final = 0.3
 """Of Stage B's pictures that show one large thing, until the last part of its course."""
+_EMPHASIS: Final = 0.7
+"""How much more an error near a thing counts to Stage B: this by its radius in shares of the picture."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +70,12 @@ class Captions:
     text: CLIPTextModel
     tokens: CaptionTokens
 
-    def __call__(self, scenes: list[Scene], rng: np.random.Generator, unsaid: float, length: int) -> Tensor:
-        """One random wording for each scene, empty for a share `unsaid`; the first `length` tokens."""
-        texts = ["" if rng.random() < unsaid else caption(scene, rng) for scene in scenes]
+    def __call__(
+        self, scenes: list[Scene], rng: np.random.Generator, unsaid: float | NDArray[np.float64], length: int
+    ) -> Tensor:
+        """One random wording for each scene, empty with the probability `unsaid`; the first `length` tokens."""
+        empty = rng.random(len(scenes)) < unsaid
+        texts = ["" if none else caption(scene, rng) for scene, none in zip(scenes, empty, strict=True)]
         return self.encode(self.tokens(texts, rng, strangers=0.03), length)
 
     def encode(self, ids: Tensor, length: int = 77) -> Tensor:
@@ -80,13 +89,18 @@ class Captions:
 
 
 def noise_loss(
-    predict: Callable[[Tensor, Tensor], Tensor], clean: Tensor, rng: np.random.Generator, lean: float = 1.0
+    predict: Callable[[Tensor, Tensor], Tensor],
+    clean: Tensor,
+    rng: np.random.Generator,
+    lean: float = 1.0,
+    emphasis: Tensor | None = None,
 ) -> Tensor:
     """The squared error of the noise that `predict(noisy, ratio)` finds, weighted by the signal-to-noise ratio (SNR).
 
     The weight is the SNR limited to 1..5, divided by the SNR: after https://arxiv.org/abs/2303.09556 at its upper end; at the
     lower one an error of the clean latent counts however little of it is left, because colours and shapes are settled there.
-    The ratios' density rises towards 1 with their power `lean` - 1.
+    The ratios' density rises towards 1 with their power `lean` - 1. `emphasis`, (batch, 1, height, width), says how much an
+    error at each place counts.
     """
     count = len(clean)
     # One ratio from each of `count` equal parts of the range: less variance between batches.
@@ -98,8 +112,26 @@ def noise_loss(
     snr = (kept / (1 - kept)).flatten()
     weight = snr.clamp(*_SNR_LIMITS) / snr
     # Beyond 1 the error counts linearly: Stage C's divisor comes near zero now and then, and must not drown the rest.
-    error = functional.huber_loss(predicted, noise, reduction="none").mean(dim=(1, 2, 3)) * 2
-    return (error * weight).mean()
+    error = functional.huber_loss(predicted, noise, reduction="none") * 2
+    if emphasis is not None:
+        error = error * emphasis
+    return (error.mean(dim=(1, 2, 3)) * weight).mean()
+
+
+def near_things(scenes: list[Scene], side: int) -> Tensor:
+    """How much an error counts at each of side x side places, (count, 1, side, side): 1 on the background, more near things.
+
+    Small things cover little, and the mean over the picture would hardly hear of their outlines. What is near a thing is said
+    by the caption and the semantic latent, so that the best prediction stays the same.
+    """
+    y, x = np.mgrid[0:side, 0:side]
+    weights = np.ones((len(scenes), 1, side, side), np.float32)
+    for weight, scene in zip(weights, scenes, strict=True):
+        for thing in scene.things:
+            reach = thing.radius * 1.25
+            near = np.maximum(abs((x + 0.5) / side - thing.x), abs((y + 0.5) / side - thing.y)) <= reach
+            weight[0, near] = 1.0 + _EMPHASIS / thing.radius
+    return torch.from_numpy(weights)
 
 
 def train_prior(
@@ -132,7 +164,8 @@ def train_decoder(
 ) -> WuerstchenDiffNeXt:
     """Train, or go on training, Stage B; keeps the state in `decoder.pt`.
 
-    The semantic latent gets noise, because Stage C's are never exact, and is at times left out, for guidance.
+    The semantic latent gets noise, because Stage C's are never exact. It is at times left out, and so is the caption; both
+    together more often, because that is what guidance takes for its other end. Errors near things count for more.
     """
 
     plain = np.flatnonzero([_plain(scene) for scene in data.scenes])
@@ -143,12 +176,15 @@ def train_decoder(
             often = rng.random(batch) < _PLAIN_SHARE
             chosen = np.where(often, plain[rng.integers(0, len(plain), batch)], chosen)
         scenes = [data.scenes[index] for index in chosen]
-        context = captions(scenes, rng, 0.2, _length(step, course))
+        nothing = rng.random(batch) < _NOTHING_SHARE
+        context = captions(scenes, rng, np.where(nothing, 1.0, _UNSAID_SHARE), _length(step, course))
         semantic = data.semantic[torch.from_numpy(chosen)].float()
         semantic = semantic + torch.randn_like(semantic) * (_SEMANTIC_NOISE * torch.rand(batch, 1, 1, 1))
-        semantic = semantic * (torch.rand(batch, 1, 1, 1) >= _BLIND_SHARE)
+        blind = torch.from_numpy(nothing | (rng.random(batch) < _BLIND_SHARE))
+        semantic = semantic * ~blind[:, None, None, None]
         clean = data.latents[torch.from_numpy(chosen)].float()
-        return noise_loss(lambda x, ratio: decoder(x, ratio, semantic, context), clean, rng, _LEAN)
+        emphasis = near_things(scenes, clean.shape[-1])
+        return noise_loss(lambda x, ratio: decoder(x, ratio, semantic, context), clean, rng, _LEAN, emphasis)
 
     return _quickly(work / "decoder.pt", build_decoder(), course, loss, 24, preview)
 

@@ -50,7 +50,7 @@ def build_vqgan() -> PaellaVQModel:
 
 
 def build_decoder() -> WuerstchenDiffNeXt:
-    """Stage B: 16x16 and 8x8 cells of 2x2 latent pixels, text at the lower level, about 1.2 M parameters."""
+    """Stage B: 16x16 and 8x8 cells of 2x2 latent pixels, text at the lower level, about 1.8 M parameters."""
     from nodes.models.embedded.wuerstchen_modules import WuerstchenDiffNeXt
 
     decoder = WuerstchenDiffNeXt(
@@ -58,7 +58,7 @@ def build_decoder() -> WuerstchenDiffNeXt:
         c_cond=64,
         c_hidden=[48, 96],
         nhead=[-1, 3],
-        blocks=[2, 3],
+        blocks=[4, 5],
         level_config=["CT", "CTA"],
         inject_effnet=[True, True],
         effnet_embd=SEMANTIC_CHANNELS,

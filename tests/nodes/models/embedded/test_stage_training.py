@@ -16,6 +16,7 @@ from nodes.models.embedded.stage_training import (
     Captions,
     Encoded,
     alpha_bar,
+    near_things,
     noise_loss,
     train_decoder,
     train_prior,
@@ -106,6 +107,31 @@ def test_the_loss_is_zero_for_the_true_noise_only() -> None:
     rng = np.random.default_rng(0)
     assert float(noise_loss(truth, clean, rng)) < 1e-6
     assert float(noise_loss(lambda noisy, ratio: noisy * 0, clean, rng)) > 0.1
+
+
+def test_an_error_counts_as_much_as_is_said_of_its_place() -> None:
+    clean = torch.randn(8, 4, 2, 2)
+    half = torch.tensor([[1.0, 0.0], [1.0, 0.0]]).expand(8, 1, 2, 2)
+
+    def left_only(noisy: Tensor, ratio: Tensor) -> Tensor:
+        kept = alpha_bar(ratio)[:, None, None, None]
+        return torch.where(half > 0, (noisy - kept.sqrt() * clean) / (1 - kept).sqrt(), 5.0)
+
+    assert float(noise_loss(left_only, clean, np.random.default_rng(0), emphasis=half)) < 1e-6
+    assert float(noise_loss(left_only, clean, np.random.default_rng(0), emphasis=1 - half)) > 0.1
+
+
+def test_what_is_near_small_things_counts_most() -> None:
+    rng = np.random.default_rng(0)
+    large = single("star", "red", "large", "black", "centre", rng)
+    small = single("star", "red", "small", "black", "top left", rng)
+    weights = near_things([large, small, Scene("black", (), "empty")], 32)
+    assert weights.shape == (3, 1, 32, 32)
+    assert bool((weights[2] == 1).all())
+    (thing,) = small.things
+    assert weights[1, 0, int(thing.y * 32), int(thing.x * 32)] == weights[1].max() > weights[0].max() > 1
+    assert weights[1, 0, 31, 31] == 1
+    assert float((weights[1] > 1).float().mean()) == pytest.approx((2.5 * thing.radius) ** 2, rel=0.3)
 
 
 def test_padding_does_not_reach_the_words(captions: Captions) -> None:
