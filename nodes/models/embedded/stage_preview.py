@@ -50,7 +50,7 @@ def sample_semantic(
 
 @torch.no_grad()
 def draw_latents(
-    trained: Trained, semantic: Tensor, prompts: Sequence[str], seed: int, steps: int = 12, cfg: float = 3.0
+    trained: Trained, semantic: Tensor, prompts: Sequence[str], seed: int, steps: int = 12, cfg: float = 2.0
 ) -> NDArray[np.uint8]:
     """Stage B's and A's pictures of semantic latents, (count, 128, 128, RGB)."""
     context = trained.captions.encode(trained.captions.tokens([*prompts, *([""] * len(prompts))]))

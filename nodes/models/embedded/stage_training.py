@@ -42,6 +42,8 @@ _LEAN: Final = 2.0
 """Stage B settles outlines where next to nothing of the latent is left, and learns little from what is nearly clean."""
 _PLAIN_SHARE: Final = 0.3
 """Of Stage B's pictures that show one large thing, until the last part of its course."""
+_FINE_SHARE: Final = 0.5
+"""Of Stage B's pictures in that last part that show something small or two things."""
 _EMPHASIS: Final = 0.7
 """How much more an error near a thing counts to Stage B: this by its radius in shares of the picture."""
 
@@ -169,12 +171,15 @@ def train_decoder(
     """
 
     plain = np.flatnonzero([_plain(scene) for scene in data.scenes])
+    fine = np.flatnonzero([_fine(scene) for scene in data.scenes])
 
     def loss(decoder: WuerstchenDiffNeXt, step: int, rng: np.random.Generator) -> Tensor:
         chosen = rng.integers(0, len(data.scenes), batch)
-        if len(plain) and step < _FULL_FROM * course.steps:
-            often = rng.random(batch) < _PLAIN_SHARE
-            chosen = np.where(often, plain[rng.integers(0, len(plain), batch)], chosen)
+        late = step >= _FULL_FROM * course.steps
+        favoured, share = (fine, _FINE_SHARE) if late else (plain, _PLAIN_SHARE)
+        if len(favoured):
+            often = rng.random(batch) < share
+            chosen = np.where(often, favoured[rng.integers(0, len(favoured), batch)], chosen)
         scenes = [data.scenes[index] for index in chosen]
         nothing = rng.random(batch) < _NOTHING_SHARE
         context = captions(scenes, rng, np.where(nothing, 1.0, _UNSAID_SHARE), _length(step, course))
@@ -206,6 +211,11 @@ def _quickly(
 def _plain(scene: Scene) -> bool:
     """Whether it shows one thing large enough that its shape is most of what there is to draw."""
     return len(scene.things) == 1 and scene.things[0].size == "large"
+
+
+def _fine(scene: Scene) -> bool:
+    """Whether outlines are short in it: what is learned last."""
+    return len(scene.things) > 1 or any(thing.size == "small" for thing in scene.things)
 
 
 def _length(step: int, course: Course) -> int:

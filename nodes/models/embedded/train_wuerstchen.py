@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     courses = {
         "compressor": Course(options.compressor_steps, 2e-3),
         "vqgan": Course(options.vqgan_steps, 2e-3),
-        "decoder": Course(options.decoder_steps, 7e-4, cool_down=0.8),
+        "decoder": Course(options.decoder_steps, 7e-4, cool_down=0.5),
         "prior": Course(options.prior_steps, 1e-3, cool_down=0.7),
     }
     # A finished stage is read from its file, so that naming a later one trains no other.
