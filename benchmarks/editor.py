@@ -13,11 +13,7 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -27,8 +23,8 @@ from typing import Any
 
 from playwright.sync_api import CDPSession, Page, sync_playwright
 
-ROOT = Path(__file__).parents[1]
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
+from tests.web.serving import FLAGS, chromium, served
+
 SOURCES, BLENDS, COLUMNS, MOVES = 99, 400, 25, 90
 
 FRAMES = """() => {
@@ -205,32 +201,19 @@ def measure(page: Page) -> dict[str, Any]:
 
 
 def main() -> None:
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    command = [sys.executable, "-m", "nodegraph", "serve", "--port", "0", "--device", "cpu", "--no-browser"]
-    with tempfile.TemporaryDirectory() as data:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        command += ["--data-dir", data]
-        with subprocess.Popen(
-            command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True
-        ) as server:
-            assert server.stdout is not None
-            address = re.search(r"http://[\w.:]+", server.stdout.readline())
-            assert address is not None
-            try:
-                with sync_playwright() as playwright:
-                    browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-                    page = browser.new_page(viewport={"width": 1440, "height": 860}, reduced_motion="reduce")
-                    page.add_init_script(f"({COUNT})()")
-                    page.goto(address.group())
-                    page.get_by_role("button", name="Run", exact=True).wait_for()
-                    found = measure(page)
-                    print(
-                        json.dumps({"load": os.getloadavg(), "chromium": browser.version} | found, indent=1)
-                    )
-                    browser.close()
-            finally:
-                server.terminate()
-                server.wait(20)
+    with (
+        tempfile.TemporaryDirectory() as data,
+        served(Path(data)) as address,
+        sync_playwright() as playwright,
+    ):
+        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        page = browser.new_page(viewport={"width": 1440, "height": 860}, reduced_motion="reduce")
+        page.add_init_script(f"({COUNT})()")
+        page.goto(address)
+        page.get_by_role("button", name="Run", exact=True).wait_for()
+        found = measure(page)
+        print(json.dumps({"load": os.getloadavg(), "chromium": browser.version} | found, indent=1))
+        browser.close()
 
 
 if __name__ == "__main__":

@@ -10,11 +10,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -23,8 +19,9 @@ from typing import Any
 from PIL import Image, ImageOps
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.web.serving import FLAGS, chromium, served
+
 ROOT = Path(__file__).parents[1]
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 MOST_BYTES = 180_000
 WIDE, SMALL = (1360, 800), (400, 800)
 PROMPTS = (
@@ -244,25 +241,14 @@ def main() -> None:
     if unknown := [name for name in asked.names if name not in names]:
         parser.error(f"no scene is called {', '.join(unknown)}; there are {', '.join(names)}")
     asked.to.mkdir(parents=True, exist_ok=True)
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    command = [sys.executable, "-m", "nodegraph", "serve", "--port", "0", "--device", "cpu", "--no-browser"]
-    with tempfile.TemporaryDirectory() as data:
-        command += ["--data-dir", data]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        with subprocess.Popen(
-            command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True
-        ) as server:
-            assert server.stdout is not None
-            address = re.search(r"http://[\w.:]+", server.stdout.readline())
-            assert address is not None
-            try:
-                with sync_playwright() as playwright:
-                    browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-                    take(browser, address.group(), Camera(asked.to), asked.names)
-                    browser.close()
-            finally:
-                server.terminate()
-                server.wait(20)
+    with (
+        tempfile.TemporaryDirectory() as data,
+        served(Path(data)) as address,
+        sync_playwright() as playwright,
+    ):
+        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        take(browser, address, Camera(asked.to), asked.names)
+        browser.close()
 
 
 if __name__ == "__main__":

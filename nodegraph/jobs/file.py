@@ -144,7 +144,7 @@ def _damaged(path: Path, found: str) -> JobError:
         found=f"{path}: {found}",
         hint=(
             f"Move {path.name} and what begins with its name to another place to start with an empty queue;"
-            f" `sqlite3 {path.name} .recover` reads what is left, and a backup may stand beside it."
+            f" {_left(path)}"
         ),
     )
 
@@ -157,9 +157,13 @@ def damaged_in_use(path: Path, found: str) -> JobError:
         found=f"{path}: {found}",
         hint=(
             f"Stop the server, move {path.name} and what begins with its name to another place, and start it again: it begins"
-            f" with an empty queue. `sqlite3 {path.name} .recover` reads what is left, and a backup may stand beside it."
+            f" with an empty queue. {_left(path)}"
         ),
     )
+
+
+def _left(path: Path) -> str:
+    return f"`sqlite3 {path.name} .recover` reads what is left, and a backup may stand beside it."
 
 
 def _back_up(connection: sqlite3.Connection, path: Path, version: int) -> Path:

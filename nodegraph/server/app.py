@@ -32,7 +32,7 @@ from nodegraph.server.answers import LIMITS, Refused, error_reply
 from nodegraph.server.catalogue import Catalogue
 from nodegraph.server.config import ServerConfig
 from nodegraph.server.connections import TooSlow
-from nodegraph.server.contents import CONTENTS, Contents
+from nodegraph.server.contents import Contents
 from nodegraph.server.dispatch import Dispatch
 from nodegraph.server.hub import Hub
 from nodegraph.server.listening import handler_args
@@ -78,14 +78,15 @@ def create_app(config: ServerConfig, registry: Registry | None = None) -> web.Ap
         handler_args=handler_args(config.limits),
     )
     app[LIMITS] = config.limits
+    contents = Contents(config.data_dir / "contents")
     app[STATE] = State(
         config=config,
         catalogue=catalogue,
         hub=hub,
         settings=Settings(config.user_dir / "settings.json"),
-        dispatch=Dispatch(config, catalogue, hub),
+        dispatch=Dispatch(config, catalogue, hub, contents),
         outgoing=Outgoing(config.internal),
-        contents=Contents(config.data_dir / CONTENTS),
+        contents=contents,
     )
     for route in (*ROUTES, *openapi.routes(ROUTES)):
         # Pages have one address: what reads /api wants JSON, and a page in its place breaks it.

@@ -13,8 +13,6 @@ from nodegraph.parts import Part
 from nodegraph.server.answers import Refused
 from nodegraph.server.security import found_file
 
-CONTENTS = "contents"
-"""Of the data directory."""
 HASH = re.compile(r"[0-9a-f]{64}")
 
 

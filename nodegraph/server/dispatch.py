@@ -19,7 +19,7 @@ from nodegraph.server.answers import Refused
 from nodegraph.server.catalogue import Catalogue
 from nodegraph.server.comfy import Stream, status_text
 from nodegraph.server.config import ServerConfig
-from nodegraph.server.contents import CONTENTS, Contents
+from nodegraph.server.contents import Contents
 from nodegraph.server.figures import Figure, worker_figures
 from nodegraph.server.hub import Client, Hub
 from nodegraph.server.listing import server_folders
@@ -45,10 +45,11 @@ class Dispatch:
     received: Received
     """The files that came with runs; there while the application runs."""
 
-    def __init__(self, config: ServerConfig, catalogue: Catalogue, hub: Hub) -> None:
+    def __init__(self, config: ServerConfig, catalogue: Catalogue, hub: Hub, contents: Contents) -> None:
         self._config = config
         self._catalogue = catalogue
         self._hub = hub
+        self._contents = contents
         self._store: JobStore | None = None
         self._supervisor: Supervisor | None = None
         self._starting: asyncio.Task[None] | None = None
@@ -77,7 +78,7 @@ class Dispatch:
             folders = server_folders(config)
             for folder in (folders.input, folders.output, folders.temp):
                 _make(folder)
-            self.received = Received(folders.input / FOLDER, Contents(config.data_dir / CONTENTS))
+            self.received = Received(folders.input / FOLDER, self._contents)
             await self._store.recover()
             self.left = await self.remaining()
         except BaseException:

@@ -5,38 +5,22 @@ Chromium is looked for at $CHROMIUM, then on the path. Where it or playwright is
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.web.serving import FLAGS, chromium, served
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
-
-ROOT = Path(__file__).parents[2]
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """A Chromium without a window."""
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    names = (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
-    path = next((found for name in names if name and (found := shutil.which(name))), None)
+    path = chromium()
     if path is None:
         pytest.skip("there is no Chromium: install it, or name it in CHROMIUM")
     with api.sync_playwright() as playwright:
@@ -48,19 +32,8 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server with one worker, at work for all tests."""
-    command = [sys.executable, "-m", "nodegraph", "serve", "--port", "0", "--device", "cpu", "--no-browser"]
-    command += ["--data-dir", str(tmp_path_factory.mktemp("data"))]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        told = server.stdout.readline()
-        found = re.search(r"http://[\w.:]+", told)
-        assert found is not None, told
-        try:
-            yield found.group()
-        finally:
-            server.terminate()
-            server.wait(20)
+    with served(tmp_path_factory.mktemp("data"), threads=1) as found:
+        yield found
 
 
 @pytest.fixture

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.web.serving import start
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
-
-ROOT = Path(__file__).parents[2]
 
 
 class Server:
@@ -31,27 +28,7 @@ class Server:
 
     def start(self) -> None:
         """Start it and wait until it says where it is."""
-        command = [
-            sys.executable,
-            "-m",
-            "nodegraph",
-            "serve",
-            "--port",
-            str(self.port),
-            "--device",
-            "cpu",
-            "--no-browser",
-        ]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-        self.process = subprocess.Popen(
-            [*command, "--data-dir", str(self.data)],
-            env=environment,
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        assert "http" in self.process.stdout.readline()
+        self.process, _ = start(self.data, self.port, threads=1)
 
     def kill(self) -> None:
         """End it at once, with no time to tell anybody."""
