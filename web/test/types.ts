@@ -1,6 +1,8 @@
-/** Node types as a server describes them, small. */
+/** Node types as a server describes them, small, and a graph of them. */
 
+import { addNode, all, connect } from "../src/model/commands";
 import { readTypes, type NodeTypes } from "../src/model/types";
+import { EMPTY } from "../src/model/workflow";
 
 export const TYPES: NodeTypes = readTypes({
   Loader: {
@@ -52,3 +54,12 @@ export const TYPES: NodeTypes = readTypes({
     category: "output",
   },
 });
+
+export const BUILT = all(
+  addNode("Loader", [0, 0]),
+  addNode("Encode", [300, 0]),
+  addNode("Sample", [600, 0]),
+  connect({ source: "1", output: 1 }, "2", "clip"),
+  connect({ source: "1", output: 0 }, "3", "model"),
+  connect({ source: "2", output: 0 }, "3", "positive"),
+)(EMPTY, TYPES);

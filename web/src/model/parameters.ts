@@ -51,7 +51,7 @@ export function valuesOf(workflow: Workflow, types: NodeTypes): JsonObject {
 }
 
 /** A name for a parameter that sets this input: the input's, with the node's title where that is taken. */
-export function freeName(workflow: Workflow, input: string, title: string): string {
+export function parameterName(workflow: Workflow, input: string, title: string): string {
   const clean = (text: string) => text.toLowerCase().replace(/[^a-z0-9_-]+/g, "_").replace(/^_+|_+$/g, "");
   const taken = (name: string) => !name || name in workflow.parameters;
   const short = clean(input).slice(0, 60) || "value";

@@ -43,16 +43,8 @@ import { arranged } from "../../src/model/layout";
 import { portsOf, standsFor, subgraphsOf } from "../../src/model/subgraphs";
 import { viaOf } from "../../src/model/wires";
 import { EMPTY, type Mode, type Workflow } from "../../src/model/workflow";
-import { TYPES } from "../types";
+import { BUILT as built, TYPES } from "../types";
 
-const built = all(
-  addNode("Loader", [0, 0]),
-  addNode("Encode", [300, 0]),
-  addNode("Sample", [600, 0]),
-  connect({ source: "1", output: 1 }, "2", "clip"),
-  connect({ source: "1", output: 0 }, "3", "model"),
-  connect({ source: "2", output: 0 }, "3", "positive"),
-)(EMPTY, TYPES);
 
 test("a graph is built, with initial values and free ids", () => {
   expect(Object.keys(built.nodes)).toEqual(["1", "2", "3"]);

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { curlCall, pythonCall } from "../../src/model/calls";
 import { declare, describe, rename, setParameter, undeclare } from "../../src/model/commands";
-import { freeName, parametersOf, valuesOf } from "../../src/model/parameters";
+import { parameterName, parametersOf, valuesOf } from "../../src/model/parameters";
 import { EMPTY, type GraphNode, type Workflow } from "../../src/model/workflow";
 import { TYPES } from "../types";
 
@@ -32,9 +32,9 @@ test("what is not well formed is no parameter, and a free name is a name", () =>
   const odd = { ...flow, parameters: { a: 1, b: { node: "3" }, c: [], d: { node: {}, input: "steps" }, steps: { node: "9", input: "steps" } } };
   expect(parametersOf(odd).map(({ name }) => name)).toEqual(["steps"]);
   expect(valuesOf(odd, TYPES)).toEqual({});
-  expect(freeName(odd, "steps", "My Sampler!")).toBe("my_sampler_steps");
-  expect(freeName(EMPTY, "ünï cödé", "")).toBe("n_c_d");
-  expect(freeName(EMPTY, "数", "9")).toBe("value");
+  expect(parameterName(odd, "steps", "My Sampler!")).toBe("my_sampler_steps");
+  expect(parameterName(EMPTY, "ünï cödé", "")).toBe("n_c_d");
+  expect(parameterName(EMPTY, "数", "9")).toBe("value");
 });
 
 test("calls quote what they carry", () => {

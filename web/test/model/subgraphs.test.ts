@@ -21,16 +21,8 @@ import { parse, stringify } from "../../src/model/json";
 import { scopeOf, subgraphsOf } from "../../src/model/subgraphs";
 import { lead, viaOf } from "../../src/model/wires";
 import { EMPTY, type Workflow } from "../../src/model/workflow";
-import { TYPES } from "../types";
+import { BUILT as built, TYPES } from "../types";
 
-const built = all(
-  addNode("Loader", [0, 0]),
-  addNode("Encode", [300, 0]),
-  addNode("Sample", [600, 0]),
-  connect({ source: "1", output: 1 }, "2", "clip"),
-  connect({ source: "1", output: 0 }, "3", "model"),
-  connect({ source: "2", output: 0 }, "3", "positive"),
-)(EMPTY, TYPES);
 const placesOf = (workflow: Workflow, part: string) => itemsOf(workflow).filter((item) => item.part === part).map((item) => scopeOf(item.place, subgraphsOf(workflow)));
 
 test("groups and notes made in a sub-graph lie in it, move out when it is unpacked, and go with it", () => {

@@ -4,7 +4,7 @@ import { api } from "../../api/client";
 import { PARAMETER_NAME, parametersOf, widgetOf, type Parameter } from "../../model/parameters";
 import { declare, describe, rename, setParameter, undeclare } from "../../model/commands";
 import { isActive } from "../../model/run";
-import { freeName } from "../../model/parameters";
+import { parameterName } from "../../model/parameters";
 import { edit, useDocument } from "../../state/document";
 import { useRun } from "../../state/run";
 import { useUi } from "../../state/ui";
@@ -126,7 +126,7 @@ function Add() {
       onChange={(event) => {
         const [node = "", input = ""] = JSON.parse(event.target.value) as string[];
         const from = workflow.nodes[node];
-        if (from) edit(declare(freeName(workflow, input, titleOf(from, types)), node, input));
+        if (from) edit(declare(parameterName(workflow, input, titleOf(from, types)), node, input));
       }}
     >
       <option value="">{t("app.add")}</option>

@@ -1,5 +1,5 @@
 import { declare, undeclare } from "../../model/commands";
-import { freeName, parametersOf } from "../../model/parameters";
+import { parameterName, parametersOf } from "../../model/parameters";
 import { edit, useDocument } from "../../state/document";
 import { t } from "../../strings";
 import { Icon } from "../icons";
@@ -21,7 +21,7 @@ export function Declare({ node, input, title }: { node: string; input: string; t
       title={label}
       onClick={() => {
         const { workflow } = useDocument.getState();
-        edit(name === undefined ? declare(freeName(workflow, input, title), node, input) : undeclare(name));
+        edit(name === undefined ? declare(parameterName(workflow, input, title), node, input) : undeclare(name));
       }}
     >
       <Icon name="pin" />
