@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
@@ -17,24 +16,25 @@ class CancelToken:
     """Cancels a run from anywhere: another thread, a signal handler, another coroutine. It cannot be undone."""
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        # No threading.Event, which has a lock and a condition: nobody waits for it, and every run has a token.
+        self._cancelled = False
         self._listeners: tuple[Callable[[], object], ...] = ()
 
     @property
     def cancelled(self) -> bool:
         """Whether `cancel` was called."""
-        return self._event.is_set()
+        return self._cancelled
 
     def cancel(self) -> None:
         """Ask the run to stop: what has not started never starts, running nodes stop at their next step."""
-        self._event.set()
+        self._cancelled = True
         for listener in self._listeners:
             listener()
 
     def subscribe(self, listener: Callable[[], object]) -> Callable[[], None]:
         """Call `listener` on `cancel`, at once if that was already; returns what ends the subscription."""
         self._listeners = (*self._listeners, listener)
-        if self._event.is_set():
+        if self._cancelled:
             listener()
 
         def end() -> None:

@@ -97,7 +97,8 @@ def value(name: str, codec: Codec[Any] | None = None) -> Callable[[type[T]], typ
 def codec_of(item: object) -> Codec[Any] | None:
     """The codec of a value, None for literals and for plain data."""
     found = getattr(type(item), "__socket_codec__", None)
-    return found if isinstance(found, Codec) else None
+    # Most have none, and to compare with a protocol looks for each of its methods.
+    return found if found is not None and isinstance(found, Codec) else None
 
 
 def type_name(annotation: object) -> str:

@@ -195,9 +195,10 @@ class Cache:
         """Move up to `wanted` bytes of cheap results off the device; returns how many went."""
         with self._lock:
             before = self._device.used()
-            room = min(self.device.room(), before - wanted) if wanted else self.device.room()
-            for victim in self._device.shrink(max(0, room)):
-                self._demote(victim)
+            if before:
+                room = min(self.device.room(), before - wanted) if wanted else self.device.room()
+                for victim in self._device.shrink(max(0, room)):
+                    self._demote(victim)
             for victim in self._host.shrink(self.host.room()):
                 self._drop(victim)
             return before - self._device.used()
