@@ -23,7 +23,7 @@ class Activity:
         self.loop = loop
         self.lock = threading.RLock()
         self.stream = Stream(loop)
-        self.lanes = Lanes(self.lock, lambda: loop.call_soon_threadsafe(self._stopped.set), threads)
+        self.lanes = Lanes(self.lock, lambda: loop.call_soon_threadsafe(self._left), threads)
         self.cancelling = False
         self.cut_short = False
         """Whether something that was asked for was not done, because of a cancel."""
@@ -106,6 +106,10 @@ class Activity:
         self.active -= 1
         self.lanes.flush(lane)
         if not self.active:
-            # The threads leave by themselves, rather than wait and be woken for that.
+            # The threads leave by themselves, rather than wait and be woken for that; the last one ends the stream.
             self.lanes.close()
-            self.stream.end()
+
+    def _left(self) -> None:
+        """No thread is on a lane any more, and none will be. On the loop."""
+        self._stopped.set()
+        self.stream.end()

@@ -37,9 +37,9 @@ class Stream:
             self._loop.call_soon_threadsafe(self._wake.set)
 
     def end(self) -> None:
-        """No more events will come; from any thread."""
+        """No more events will come. On the loop."""
         self._ended = True
-        self._loop.call_soon_threadsafe(self._wake.set)
+        self._wake.set()
 
     def progress(self, node: str, value: float, total: float, preview: Any) -> None:
         """Add a progress event, or keep it back where the node had one a moment ago."""
