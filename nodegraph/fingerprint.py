@@ -92,7 +92,7 @@ class Fingerprinter:
     def __init__(self, runtime: Runtime, graph: Graph) -> None:
         self._runtime = runtime
         self._workflow = graph.workflow
-        self._facts: dict[str, _Facts] = {}
+        self._place: bytes | None = None
         self._document: bytes | None = None
         self._listings: dict[str, bytes] = {}
         self._files: dict[tuple[str, str], bytes] = {}
@@ -124,9 +124,7 @@ class Fingerprinter:
 
         Raises NodeError where a file that it names or its `identity` cannot be read.
         """
-        facts = self._facts.get(node.spec.name)
-        if facts is None or facts.spec is not node.spec:
-            facts = self._facts[node.spec.name] = _Facts(node.spec, self._runtime)
+        facts = node.spec.once(_Facts)
         out: list[bytes] = [facts.prefix]
         links = node.links
         literals = node.literals
@@ -165,8 +163,12 @@ class Fingerprinter:
 
     def _outside(self, node: BoundNode, facts: _Facts, out: list[bytes]) -> bool:
         """Append what a node depends on besides its inputs; True where nothing can say it."""
-        spec = facts.spec
-        out.append(facts.runtime)
+        spec = node.spec
+        out.append(b"R")
+        if facts.placed:
+            out.append(self._placed())
+        if spec.effect:
+            encode(str(self._runtime.folders.output), out)
         if "node_id" in spec.reads:
             out.append(b"I")
             encode(node.id, out)
@@ -207,6 +209,15 @@ class Fingerprinter:
         encode(identity, out)
         return False
 
+    def _placed(self) -> bytes:
+        """What of the runtime can change what is computed."""
+        if self._place is None:
+            runtime = self._runtime
+            out: list[bytes] = []
+            encode((runtime.device.partition(":")[0], runtime.dtype, _options(runtime)), out)
+            self._place = b"".join(out)
+        return self._place
+
     def _document_digest(self) -> bytes:
         if self._document is None:
             out: list[bytes] = []
@@ -238,10 +249,9 @@ class Fingerprinter:
 
 
 class _Facts:
-    """What making keys needs to know of one node type, worked out once a run."""
+    """What making keys needs to know of one node type."""
 
-    def __init__(self, spec: NodeSpec, runtime: Runtime) -> None:
-        self.spec = spec
+    def __init__(self, spec: NodeSpec) -> None:
         self.known = frozenset(spec.inputs)
         self.names = tuple(sorted(spec.inputs))
         self.encoded = {name: _encoded(name) for name in self.names}
@@ -254,13 +264,8 @@ class _Facts:
         if spec.identity is not None:
             self._hook(inspect.signature(spec.identity))
         # Only what runs on the device or asks the context can tell one runtime from another.
-        where: list[bytes] = [b"R"]
-        if spec.takes_context is not None or spec.lane == "device":
-            encode((runtime.device.partition(":")[0], runtime.dtype, _options(runtime)), where)
-        if spec.effect:
-            encode(str(runtime.folders.output), where)
-        self.runtime = b"".join(where)
-        self.plain = len(where) == 1 and not (self.files or spec.reads or spec.identity)
+        self.placed = spec.takes_context is not None or spec.lane == "device"
+        self.plain = not (self.placed or spec.effect or self.files or spec.reads or spec.identity)
 
     def _hook(self, signature: inspect.Signature) -> None:
         empty = inspect.Parameter.empty

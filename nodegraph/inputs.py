@@ -88,7 +88,7 @@ def problem_at(
 
 
 class _Type:
-    """What binding needs to know of one node type, worked out once."""
+    """What binding needs to know of one node type."""
 
     def __init__(self, spec: NodeSpec) -> None:
         self.spec = spec
@@ -152,7 +152,7 @@ class Inputs:
             if spec is None:
                 errors.add(node_id, lambda: self._unknown(node_id, entry))
                 return None
-            kind = self._types[entry.class_type] = _Type(spec)
+            kind = self._types[entry.class_type] = spec.once(_Type)
         return _One(self, kind, node_id, entry, errors, warnings).bound()
 
     def literal(self, item: InputSpec, raw: Any) -> Any:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from nodegraph.forecast import Forecast
 from nodegraph.giving import Never
 from nodegraph.sockets import Choice, Range, Widget
 
+T = TypeVar("T")
 Lane = Literal["device", "cpu", "io"]
 REQUIRED: Any = inspect.Parameter.empty
 """The default of an input that has none."""
@@ -83,3 +84,13 @@ class NodeSpec:
     """It costs next to nothing and may run before the graph is checked, once its inputs are known."""
     deprecated: bool = False
     module: str = ""
+    _known: dict[Callable[[NodeSpec], Any], Any] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def once(self, make: Callable[[NodeSpec], T]) -> T:
+        """What `make` works out of this declaration, which never changes: the first time, and kept with it."""
+        found: T | None = self._known.get(make)
+        if found is None:
+            found = self._known[make] = make(self)
+        return found
