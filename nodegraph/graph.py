@@ -120,7 +120,7 @@ def check(
     else:
         wanted = tuple(dict.fromkeys(targets))
     binder = Binder(registry, folders, workflow.extra.get("models"))
-    found = binder.check(entries, wanted, bad_links=bad_links)
+    found = binder.check(entries, wanted, bad_links=bad_links, workflow=workflow)
     if not wanted:
         found = replace(found, problems=(*found.problems, *_no_outputs(found, registry)))
     stale = Findings("warning")
@@ -128,8 +128,7 @@ def check(
         for target in parameter.targets:
             if target.node not in workflow.prompt:
                 stale.add(None, partial(_stale_parameter, name, target.node))
-    graph = found.graph and replace(found.graph, workflow=workflow)
-    return replace(found, graph=graph, warnings=(*found.warnings, *stale.told()))
+    return replace(found, warnings=(*found.warnings, *stale.told())) if stale else found
 
 
 def narrowed(report: Report, problems: Sequence[Problem]) -> Report:
@@ -196,6 +195,7 @@ class Binder:
         *,
         outer: Callable[[str], Sequence[OutputSpec] | None] = lambda _: None,
         bad_links: Iterable[BadLink] = (),
+        workflow: Workflow | None = None,
     ) -> Report:
         """Check and convert nodes and their links. `bad_links` are what the reader of the entries could not read.
 
@@ -222,7 +222,7 @@ class Binder:
         for target in targets:
             if target not in entries:
                 errors.add(None, partial(self._no_target, target, entries))
-        return _report(entries, nodes, tuple(targets), needed, errors, warnings)
+        return _report(entries, nodes, tuple(targets), needed, errors, warnings, workflow)
 
     def _link_fault(
         self,
@@ -273,6 +273,7 @@ def _report(
     needed: set[str],
     errors: Findings,
     warnings: Findings,
+    workflow: Workflow | None,
 ) -> Report:
     """The report with those targets that need no node with an error."""
     broken = _downstream(errors.nodes, entries) if errors.nodes else set()
@@ -284,9 +285,9 @@ def _report(
         failed = tuple(target for target in targets if target not in kept)
         needed = _upstream(good, lambda node_id: entries[node_id].links.values(), entries)
         links = _links(entries)
-    graph = (
-        Graph({node_id: nodes[node_id] for node_id in entries if node_id in needed}, good) if good else None
-    )
+    graph: Graph | None = None
+    if good:
+        graph = Graph({node_id: nodes[node_id] for node_id in entries if node_id in needed}, good, workflow)
     return Report(graph, errors.told(), warnings.told(), failed, links)
 
 

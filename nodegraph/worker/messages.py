@@ -219,22 +219,23 @@ _KINDS: dict[str, Any] = {
         *(Ready, Descriptions, Heartbeat, RunEvents, Preview, Done, Answer),
     )
 }
+_PARTS = {kind: tuple(item.name for item in fields(kind)) for kind in _KINDS.values()}
 
 
 def encode(message: Message) -> bytes:
     """A message as it travels, lengths included."""
     header: dict[str, Any] = {"tag": message.tag}
     blob = b""
-    for item in fields(message):
-        found = getattr(message, item.name)
+    for name in _PARTS[type(message)]:
+        found = getattr(message, name)
         if isinstance(found, bytes):
             blob = found
-        elif item.name in ("problems", "warnings"):
-            header[item.name] = [problem.data() for problem in found]
+        elif name in ("problems", "warnings"):
+            header[name] = [problem.data() for problem in found]
         elif isinstance(found, WorkerSettings):
-            header[item.name] = asdict(found)
+            header[name] = asdict(found)
         else:
-            header[item.name] = found
+            header[name] = found
     text = _ENCODER.encode(header).encode("utf-8", "surrogatepass")
     return b"".join((LENGTH.pack(len(text)), text, LENGTH.pack(len(blob)), blob))
 

@@ -35,6 +35,7 @@ from nodegraph.worker.messages import (
     Plan,
     Ready,
     Run,
+    Status,
     Stop,
     WorkerSettings,
     ui_data,
@@ -42,6 +43,8 @@ from nodegraph.worker.messages import (
 from nodegraph.worker.previews import Previewer
 from nodegraph.workflow import Workflow
 
+_Outcome = tuple[Status, dict[str, Any], tuple[Problem, ...]]
+"""How a run ended: its status, what its output nodes show, and its problems."""
 HEARTBEAT = 1.0
 """Seconds between two heartbeats."""
 
@@ -200,28 +203,29 @@ class Service:
         self._job = run.job
         self._previews.begin(run.job)
         started = time.perf_counter()
+        outcome: _Outcome
         try:
-            done = await self._events(session, run, token, batch)
+            outcome = await self._events(session, run, token, batch)
         except ValidationError as error:
-            done = Done(run.job, "failed", problems=error.problems)
+            outcome = "failed", {}, error.problems
         except Exception as error:  # a fault of the engine fails the run; the worker goes on
             traceback.print_exc()
-            done = Done(run.job, "failed", problems=(_fault(error),))
+            outcome = "failed", {}, (_fault(error),)
         finally:
             self._job = None
             with self._lock:
                 del self._tokens[run.job]
             self._previews.end()
-        batch.end(replace(done, seconds=time.perf_counter() - started))
+        batch.end(Done(run.job, *outcome, time.perf_counter() - started))
 
-    async def _events(self, session: Session, run: Run, token: CancelToken, batch: Batch) -> Done:
+    async def _events(self, session: Session, run: Run, token: CancelToken, batch: Batch) -> _Outcome:
         if token.cancelled:
-            return Done(run.job, "cancelled")
+            return "cancelled", {}, ()
         workflow = Workflow.loads(run.document, session.registry)
         make_output_folder(session.runtime.folders)
         report = session.check(workflow, run.targets)
         if report.graph is None:
-            return Done(run.job, "failed", problems=(*report.problems, *report.warnings))
+            return "failed", {}, (*report.problems, *report.warnings)
         # As in a run where a node fails: what does not depend on it goes on.
         refused = report.problems
         finished: RunFinished | None = None
@@ -232,9 +236,9 @@ class Service:
                 finished = event
             batch.note(event)
         assert finished is not None
-        status = "failed" if refused and finished.status == "success" else finished.status
+        status: Status = "failed" if refused and finished.status == "success" else finished.status
         outputs = {node: ui_data(shown) for node, shown in finished.ui.items()}
-        return Done(run.job, status, outputs, (*refused, *finished.problems))
+        return status, outputs, (*refused, *finished.problems)
 
     def _answer(self, session: Session, asked: Plan | Check) -> Answer:
         try:
