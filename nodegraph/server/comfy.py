@@ -30,6 +30,7 @@ SKIPPED = "skipped"
 """What a node did not run for lies upstream. ComfyUI has no such state: it is told to those alone that take deltas."""
 PREVIEW_METADATA = "supports_preview_metadata"
 _PREVIEW, _TEXT, _PREVIEW_WITH_METADATA = 1, 3, 4
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 _FORMATS = {"image/jpeg": 1, "image/png": 2}
 
 Event = Mapping[str, Any]
@@ -37,7 +38,7 @@ Event = Mapping[str, Any]
 
 def text(kind: str, data: Mapping[str, Any]) -> str:
     """A text message."""
-    return json.dumps({"type": kind, "data": data}, separators=(",", ":"))
+    return _ENCODER.encode({"type": kind, "data": data})
 
 
 def status_text(remaining: int, sid: str | None = None) -> str:
@@ -86,6 +87,7 @@ class Stream:
         self.outputs: dict[str, Any] = {}
         """What the output nodes showed, by id."""
         self._hub = hub
+        self._listeners = (listener_id(job),) if client is None else (client, listener_id(job))
         self._types = types
         self._clock = clock
         self._parents: dict[str, str] = {}
@@ -100,7 +102,7 @@ class Stream:
     @property
     def _clients(self) -> tuple[Client, ...]:
         """Who is told: the connections of the client that posted the job, and those that wait for this job alone."""
-        return (*self._hub.of(self.client), *self._hub.of(listener_id(self.job)))
+        return self._hub.of(*self._listeners)
 
     @property
     def current(self) -> str | None:
@@ -285,8 +287,8 @@ class Stream:
         self._soon()
 
     def _soon(self) -> None:
-        """Send a snapshot now where the last is long enough ago, else once it is."""
-        if self._timer is not None:
+        """Send a snapshot now where the last is long enough ago, else once it is; none where nobody listens."""
+        if self._timer is not None or not self._clients:
             return
         wait = self._sent + max(INTERVAL, len(self._states) / NODES_A_SECOND) - time.monotonic()
         if wait <= 0:

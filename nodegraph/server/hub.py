@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -122,9 +122,12 @@ class Hub:
         """Whether no further client is taken."""
         return self.count >= self._limits.clients
 
-    def of(self, id: str | None) -> Iterable[Client]:
-        """The connections of a client."""
-        return tuple(self._clients.get(id, ())) if id is not None else ()
+    def of(self, *ids: str) -> tuple[Client, ...]:
+        """The connections of some clients."""
+        # Most jobs are posted by scripts, to whom nothing is told.
+        if not self._clients:
+            return ()
+        return tuple([client for id in ids for client in self._clients.get(id, ())])
 
     def broadcast(self, payload: Payload, slot: str | None = None) -> None:
         """Queue a message for every client."""
