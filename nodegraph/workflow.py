@@ -92,7 +92,7 @@ class Workflow:
         cls, text: bytes | str, registry: Mapping[str, NodeSpec] | None = None, *, name: str = "the document"
     ) -> Workflow:
         """Read JSON text of any of the formats. Raises ValidationError."""
-        return cls._of(parse(text, name), registry, name)
+        return cls.of_data(parse(text, name), registry, name)
 
     @classmethod
     def from_data(
@@ -103,10 +103,13 @@ class Workflow:
         name: str = "the workflow",
     ) -> Workflow:
         """A workflow of parsed JSON, which is copied. Raises ValidationError."""
-        return cls._of(owned(dict(data), name), registry, name)
+        return cls.of_data(owned(dict(data), name), registry, name)
 
     @classmethod
-    def _of(cls, data: Any, registry: Mapping[str, NodeSpec] | None, name: str) -> Workflow:
+    def of_data(
+        cls, data: Any, registry: Mapping[str, NodeSpec] | None = None, name: str = "the workflow"
+    ) -> Workflow:
+        """The same of what `json_text.parse` made, which is checked already and is not copied. Raises ValidationError."""
         if not isinstance(data, dict):
             refuse(f"{name} is not a workflow: it holds {_kind(data)}, not an object.", code="invalid_prompt")
         if "nodegraph" in data:

@@ -21,6 +21,9 @@ from nodegraph.server.connections import Patience
 JSON = "application/json"
 LARGE = 2**18
 """Bytes of JSON that are read beside the loop."""
+# Made once: json.dumps makes one anew for whoever asks for other separators.
+_STRICT = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+_STORED = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 LIMITS: web.AppKey[Limits] = web.AppKey("limits", Limits)
 _STATUS = {
     "not_found": 404,
@@ -85,7 +88,12 @@ def done() -> web.Response:
 
 def dumps(data: Any) -> bytes:
     """Compact JSON; integers of any size exact."""
-    return json.dumps(data, separators=(",", ":"), allow_nan=False).encode()
+    return _STRICT.encode(data).encode()
+
+
+def compact(data: Any) -> str:
+    """Compact JSON for the store, letters as they are."""
+    return _STORED.encode(data)
 
 
 def error_item(problem: Problem) -> ErrorItem:
@@ -153,8 +161,8 @@ async def read_body(request: web.Request, most: int) -> bytes:
         raise too_large(most)
     patience = Patience(request.app[LIMITS].stall)
     parts = bytearray()
-    while chunk := await patience.wait(request.content.read(2**16)):
-        parts += chunk
+    while not request.content.at_eof():
+        parts += await patience.read(request.content, 2**16)
         if len(parts) > most:
             raise too_large(most)
     return bytes(parts)

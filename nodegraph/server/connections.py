@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Awaitable
 from typing import TypeVar
 
+from aiohttp import StreamReader
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.multipart import BadContentDispositionHeader, BadContentDispositionParam
 from aiohttp.web import RequestPayloadError
@@ -32,6 +33,14 @@ class Patience:
         self._seconds = seconds
         self._began = asyncio.get_running_loop().time()
         self._taken = 0
+
+    async def read(self, content: StreamReader, most: int) -> bytes:
+        """Up to so many bytes of a body: what is there already, else the next that come. Raises TooSlow."""
+        found = content.read_nowait(most)
+        if not found:
+            return await self.wait(content.read(most))
+        self._taken += len(found)
+        return found
 
     async def wait(self, piece: Awaitable[T]) -> T:
         """The next piece. Raises TooSlow where it does not come in time."""

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from nodegraph.errors import Problem, ValidationError
 from nodegraph.jobs import Job, JobRequest
-from nodegraph.server.answers import Refused, error_data, error_item, read_json, reply
+from nodegraph.server.answers import Refused, compact, error_data, error_item, read_json, reply
 from nodegraph.server.routing import Route
 from nodegraph.server.shapes import checked
 from nodegraph.server.state import STATE, State
@@ -184,10 +184,10 @@ def _accepted(state: State, data: dict[str, Any], body: PromptBody, key: str | N
     document = {name: value for name, value in data.items() if name not in _ENVELOPE}
     if extra:
         document["extra_data"] = extra
-    text = _text(document)
+    text = compact(document)
     # Before they are looked for: what is there then is there when the job runs.
     state.dispatch.received.use_all(text)
-    workflow = Workflow.from_data(document, name="the prompt")
+    workflow = Workflow.of_data(document, name="the prompt")
     targets = None
     if body.partial_execution_targets is not None:
         targets = [str(item) for item in body.partial_execution_targets]
@@ -200,7 +200,7 @@ def _accepted(state: State, data: dict[str, Any], body: PromptBody, key: str | N
         document=text,
         id=body.prompt_id,
         client_id=body.client_id,
-        extra_data=_text(extra_data),
+        extra_data=compact(extra_data),
         targets=report.graph.targets,
         priority=body.number,
         front=body.front,
@@ -217,10 +217,6 @@ def _without_secrets(data: Any) -> Any:
     if isinstance(data, dict):
         return {name: _without_secrets(value) for name, value in data.items() if name not in SECRETS}
     return [_without_secrets(value) for value in data] if isinstance(data, list) else data
-
-
-def _text(data: Any) -> str:
-    return json.dumps(data, separators=(",", ":"), ensure_ascii=False)
 
 
 def _summary(report: Report) -> Problem:

@@ -169,18 +169,19 @@ def dressing(guard: Guard) -> Callable[[web.Request, web.StreamResponse], Awaita
     """The signal handler that gives every answer its headers."""
 
     async def dress(request: web.Request, response: web.StreamResponse) -> None:
+        headers = response.headers
         for name, value in HEADERS.items():
-            response.headers.setdefault(name, value)
+            headers.setdefault(name, value)
         if response.status == 401:
-            response.headers["WWW-Authenticate"] = 'Basic realm="nodegraph", charset="UTF-8"'
+            headers["WWW-Authenticate"] = 'Basic realm="nodegraph", charset="UTF-8"'
         origin = guard.allowed_origin(request)
         if origin is not None:
-            response.headers["Access-Control-Allow-Origin"] = origin
-            response.headers["Access-Control-Allow-Credentials"] = "true"
-            response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
-            response.headers["Vary"] = "Origin"
-        if "Server" in response.headers:
-            response.headers["Server"] = "nodegraph"
+            headers["Access-Control-Allow-Origin"] = origin
+            headers["Access-Control-Allow-Credentials"] = "true"
+            headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+            headers["Vary"] = "Origin"
+        if "Server" in headers:
+            headers["Server"] = "nodegraph"
 
     return dress
 

@@ -47,7 +47,7 @@ def from_query(shape: type[T], query: Mapping[str, str]) -> T:
 def _made(shape: type[T], data: Mapping[str, Any], read: Callable[[str, Any], Any]) -> T:
     given: dict[str, Any] = {}
     problems = []
-    for item in dataclasses.fields(shape):  # type: ignore[arg-type]
+    for item in _fields(shape):  # type: ignore[arg-type]
         if item.name not in data:
             if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
                 text = f"{item.name!r} is needed."
@@ -65,6 +65,11 @@ def _made(shape: type[T], data: Mapping[str, Any], read: Callable[[str, Any], An
     return shape(**given)
 
 
+@lru_cache(maxsize=256)
+def _fields(shape: Any) -> tuple[dataclasses.Field[Any], ...]:
+    return dataclasses.fields(shape)
+
+
 def _hints(shape: Any) -> dict[str, Any]:
     return _hints_of(shape)
 
@@ -74,6 +79,7 @@ def _hints_of(shape: type) -> dict[str, Any]:
     return typing.get_type_hints(shape, include_extras=True)
 
 
+@lru_cache(maxsize=1024)
 def _split(hint: Any) -> tuple[Any, Range | None, bool]:
     """(bare annotation, range, whether null is taken)."""
     bounds = None

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nodegraph.errors import Problem
 from nodegraph.jobs import Job
+from nodegraph.server.answers import compact
 from nodegraph.server.catalogue import Catalogue
 from nodegraph.server.comfy import Stream
 from nodegraph.server.config import ServerConfig
@@ -79,7 +80,7 @@ class Teller(Listener):
             stream = self._stream(job)
         stream.finish(done.status, [problem.data() for problem in done.problems])
         outputs = {**stream.outputs, **done.outputs}
-        return Kept(_text(outputs), _text(stream.meta()), _text(stream.messages))
+        return Kept(compact(outputs), compact(stream.meta()), compact(stream.messages))
 
     def ended(self, job: Job, done: Done) -> None:
         """See Listener."""
@@ -121,7 +122,3 @@ class _Types:
             prompt = json.loads(self._document).get("prompt", {})
             self._known = {name: str(item.get("class_type", "")) for name, item in prompt.items()}
         return self._known.get(node, "")
-
-
-def _text(data: Any) -> str:
-    return json.dumps(data, separators=(",", ":"), ensure_ascii=False)

@@ -40,6 +40,7 @@ STATUSES = {
     "failed": JobStatus.FAILED,
     "cancelled": JobStatus.CANCELLED,
 }
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
 RETRY = 1.0
 """Seconds until the store is asked again, where the disk is full."""
 
@@ -241,8 +242,8 @@ class Supervisor:
     def finish(self, job: Job, done: Done) -> None:
         """See Host."""
         kept = self._tell(self._listener.ending, job, done)
-        kept = kept or Kept(json.dumps(done.outputs, ensure_ascii=False))
-        problems = json.dumps([item.data() for item in done.problems], ensure_ascii=False)
+        kept = kept or Kept(_ENCODER.encode(done.outputs))
+        problems = _ENCODER.encode([item.data() for item in done.problems])
         ending = Ending(job.id, STATUSES[done.status], job.attempts, *kept, problems)
         self._endings.append(_Ended(job, done, ending))
         if not self._storing:
