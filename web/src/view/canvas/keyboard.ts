@@ -204,8 +204,9 @@ export function useKeyboard() {
     function escape(event: KeyboardEvent<HTMLElement>): void {
       const node = nodeOf(event.target);
       if (event.key !== "Escape" || event.defaultPrevented || !node || event.target === node) return;
-      // Afterwards: the field itself gives up what was typed, which would be taken if it lost the focus first.
-      setTimeout(() => node.focus({ preventScroll: true }));
+      // Afterwards: the field itself gives up what was typed, which would be taken if it lost the focus first. In the next frame, as
+      // React Flow takes the focus from a node then.
+      requestAnimationFrame(() => node.focus({ preventScroll: true }));
     }
 
     function focus(event: FocusEvent<HTMLElement>): void {
