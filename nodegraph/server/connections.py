@@ -18,6 +18,8 @@ SLOWEST = 1024
 """Bytes a second at which a body must come on the whole, so that it cannot come in drops for ever."""
 LINGERING = 5.0
 """Seconds in which a client that was refused may go on sending, so that it gets to read why."""
+READ = 2**18
+"""Bytes that asyncio reads from a connection at once."""
 MOST_FILES = 2**16
 """Open files that are asked of the system; connections are such."""
 
@@ -74,6 +76,9 @@ def connection_log() -> logging.Logger:
 
 def prepare_process() -> None:
     """Have the process take as many connections as the system lets it, and not warn of names that clients send."""
+    # asyncio reads into 256 KiB, which the C library maps anew for each read and unmaps behind it: until it has taken back
+    # a larger block than that once.
+    bytes(2 * READ)
     for kind in (BadContentDispositionHeader, BadContentDispositionParam):
         warnings.simplefilter("ignore", kind)
     try:
