@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.web.test_canvas import PANE, choose, document, opened, select, undo
-from tests.web.test_editor import downloaded, field, node, run
+from tests.web.test_editor import add, downloaded, field, node, run
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -167,3 +167,103 @@ def test_nested_sub_graphs_of_comfyui_are_opened_and_saved_without_a_loss(page: 
     opened(page, tmp_path, written)
     page.locator(".subgraph").first.wait_for()
     assert document(page) == first
+
+
+def mode_of(frame: Locator) -> tuple[str | None, str]:
+    return frame.get_attribute("data-mode"), frame.locator(".badge.mode").inner_text()
+
+
+def test_a_closed_sub_graph_is_muted_and_bypassed_as_a_whole(page: Page) -> None:
+    # A run of its own, whatever other tests have left in the cache.
+    field(page, "seed of Sampler").fill("41813")
+    field(page, "seed of Sampler").press("Enter")
+    frame = pack(page, "Sampler")
+    before = document(page)
+    frame.locator(".head .name").click()
+    page.keyboard.press("b")
+    page.locator('.subgraph[data-mode="bypassed"]').wait_for()
+    assert mode_of(frame) == ("bypassed", "bypassed")
+    found = document(page)
+    # The latent goes past it, and on the canvas still through it.
+    assert found["prompt"]["8"]["inputs"]["samples"] == ["5", 0]
+    assert found["prompt"]["10:3"]["_meta"]["mode"] == 2
+    assert page.locator(".react-flow__edge[data-id='8 samples']").count() == 1
+    in_comfy = downloaded(page, "Download for ComfyUI")
+    (instance,) = [
+        item for item in in_comfy["nodes"] if item["type"] not in ("Note", "MarkdownNote") and item["mode"]
+    ]
+    assert instance["mode"] == 4
+    assert [item["mode"] for item in in_comfy["definitions"]["subgraphs"][0]["nodes"]] == [0]
+    run(page)
+    page.locator('.status[data-status="success"]').wait_for()
+    assert node(page, "Decode").get_attribute("data-state") == "done"
+    assert frame.get_attribute("data-state") is None
+    # Inside nothing is woken by itself.
+    frame.get_by_role("button", name="Open").click()
+    node(page, "Sampler").locator(".head .name").click()
+    page.keyboard.press("m")
+    page.get_by_text("The sub-graph around it is muted or bypassed as a whole.").wait_for()
+    assert node(page, "Sampler").get_attribute("data-mode") == "muted"
+    out(page)
+    choose(page, frame.locator(".head .name"), "Do not bypass")
+    assert document(page)["prompt"] == before["prompt"]
+    choose(page, frame.locator(".head .name"), "Mute")
+    assert mode_of(frame) == ("muted", "muted")
+    assert document(page)["prompt"]["8"] == before["prompt"]["8"]
+    frame.locator(".head .name").click()
+    page.keyboard.press("m")
+    assert frame.get_attribute("data-mode") is None
+    for _ in range(4):
+        undo(page)
+    assert document(page) == before
+
+
+def arrow_to_the_inputs(page: Page, start: Locator) -> None:
+    """By keyboard, to the gate at the left: it is a stop of the arrows like any node."""
+    start.locator("..").focus()
+    page.keyboard.press("ArrowLeft")
+    page.locator(".react-flow__node:focus .gate[data-side=in]").wait_for()
+
+
+def test_a_port_that_nothing_inside_uses_is_kept_named_and_removed(page: Page) -> None:
+    frame = pack(page, "Prompt", "Negative prompt")
+    frame.get_by_role("button", name="Open").click()
+    into = page.locator(".gate[data-side=in]")
+    arrow_to_the_inputs(page, node(page, "Prompt"))
+    page.keyboard.press("F2")
+    page.get_by_role("textbox", name="Name of clip").fill("words")
+    page.keyboard.press("Enter")
+    page.get_by_role("complementary", name="Into the sub-graph: words").wait_for()
+    select(page, "Prompt", "Negative prompt")
+    page.keyboard.press("Delete")
+    page.locator(".gate[data-side=in][data-unused]").get_by_text("nothing inside uses it").wait_for()
+    assert page.locator(".node").count() == 0
+    out(page)
+    frame.wait_for()
+    assert frame.locator(".in[data-unused]").inner_text() == "words"
+    # It is linked from outside as before, and used by a new node inside.
+    assert page.locator(".react-flow__edge[data-id='10 words']").count() == 1
+    frame.get_by_role("button", name="Open").click()
+    add(page, "Encode a prompt", 500, 420)
+    page.get_by_role("button", name="Output words of the sub-graph's inputs: CLIP").drag_to(
+        page.get_by_role("button", name=re.compile("^Input clip of"))
+    )
+    page.locator(".gate[data-side=in]:not([data-unused])").wait_for()
+    assert document(page)["prompt"]["10:11"]["inputs"]["clip"] == ["4", 1]
+    undo(page)
+    undo(page)
+    arrow_to_the_inputs(page, page.locator(".gate[data-side=out]").first)
+    page.keyboard.press("Delete")
+    into.wait_for(state="detached")
+    outputs = page.locator(".gate[data-side=out]")
+    assert outputs.count() == 2
+    outputs.first.hover()
+    outputs.first.get_by_role("button", name=re.compile("^Remove ")).click()
+    page.wait_for_function("document.querySelectorAll('.gate').length === 1")
+    found = document(page)
+    assert found["canvas"]["subgraphs"][0]["inputs"] == []
+    assert len(found["canvas"]["subgraphs"][0]["outputs"]) == 1
+    assert "10:" not in json.dumps(found["canvas"]["via"])
+    undo(page)
+    undo(page)
+    assert page.locator(".gate").count() == 3

@@ -1,34 +1,39 @@
 /** Where the links of an open sub-graph come from and lead to, and what its inputs and outputs are called. */
 
 import { itemOf } from "./items";
+import { portsOf, type BoxPort } from "./ports";
 import type { NodeRun, Problem, Run } from "./run";
 import type { Port } from "./subgraphs";
 import { declared, INSIDE, lead, stepsOf, viaOf } from "./wires";
 import type { Link, Workflow } from "./workflow";
 
-/** One thing outside that feeds nodes inside, or one output inside that feeds nodes outside. */
+/** A port of an open sub-graph; where it declares none, one thing outside that feeds nodes inside, or one output inside that feeds nodes outside. */
 export interface Gate {
   readonly side: "in" | "out";
+  /** Where links from it begin: at the sub-graph's input or output, or at the output that feeds it. */
   readonly source: Link;
-  /** Inputs that the source feeds: inside for an "in", outside for an "out". */
+  /** Inputs that it feeds: inside for an "in", outside for an "out". */
   readonly ends: readonly Port[];
+  readonly port?: BoxPort;
 }
 
 export const gateId = (side: "in" | "out", { source, output }: Link): string => `§${side} ${output} ${source}`;
 
-/** The gates of a sub-graph, in the order of the nodes at their ends. */
+/** The gates of a sub-graph: what it declares, then the others in the order of the nodes at their ends. */
 export function gatesOf(workflow: Workflow, subgraph: string): Gate[] {
-  const inside = (id: string) => id.startsWith(`${subgraph}:`);
   const found = new Map<string, Gate & { readonly ends: Port[] }>();
-  for (const node of Object.values(workflow.nodes))
-    for (const [input, link] of Object.entries(node.links)) {
-      if (inside(node.id) === inside(link.source) || !(link.source in workflow.nodes)) continue;
-      const side = inside(node.id) ? "in" : "out";
-      const id = gateId(side, link);
-      const gate = found.get(id) ?? { side, source: link, ends: [] };
-      gate.ends.push({ node: node.id, socket: input });
-      found.set(id, gate);
-    }
+  function add(side: Gate["side"], source: Link, port: BoxPort): void {
+    const id = gateId(side, source);
+    const gate = found.get(id) ?? { side, source, ends: [], ...(port.index !== null && { port }) };
+    gate.ends.push(...port.ends);
+    found.set(id, gate);
+  }
+  const { inputs, outputs } = portsOf(workflow, subgraph);
+  for (const port of inputs) {
+    const source = port.index === null ? workflow.nodes[port.node]?.links[port.socket] : { source: `${subgraph}:${INSIDE}`, output: port.index };
+    if (source) add("in", source, port);
+  }
+  for (const port of outputs) add("out", { source: port.node, output: Number(port.socket) }, port);
   return [...found.values()];
 }
 

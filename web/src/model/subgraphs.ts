@@ -42,18 +42,4 @@ export interface Port {
   readonly socket: string;
 }
 
-/** The inputs that are fed from outside, and the outputs that feed what is outside. */
-export function portsOf(workflow: Workflow, subgraph: string): { inputs: Port[]; outputs: Port[] } {
-  const inside = (id: string) => id.startsWith(`${subgraph}:`);
-  const inputs: Port[] = [];
-  const outputs = new Map<string, Port>();
-  for (const node of Object.values(workflow.nodes))
-    for (const [input, link] of Object.entries(node.links)) {
-      if (inside(node.id) === inside(link.source) || !(link.source in workflow.nodes)) continue;
-      if (inside(node.id)) inputs.push({ node: node.id, socket: input });
-      else outputs.set(portName({ node: link.source, socket: String(link.output) }), { node: link.source, socket: String(link.output) });
-    }
-  return { inputs, outputs: [...outputs.values()] };
-}
-
 export const portName = ({ node, socket }: Port): string => `${node} ${socket}`;

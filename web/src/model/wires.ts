@@ -5,10 +5,11 @@ import { itemOf, type Item } from "./items";
 import { isObject, type Json } from "./json";
 import { assignable, type NodeTypes } from "./types";
 import { outputType } from "./validation";
-import { BYPASSED, MUTED, sameJson, type Link, type Workflow } from "./workflow";
+import { BYPASSED, MUTED, RUN, sameJson, type Link, type Mode, type Workflow } from "./workflow";
 
-/** What stands, inside a sub-graph, for its inputs. */
+/** What stands, inside a sub-graph, for its inputs; and for its outputs. */
 export const INSIDE = "-10";
+export const OUTSIDE = "-20";
 
 interface Declared {
   readonly name: string;
@@ -25,24 +26,26 @@ export function declared(subgraph: Item, side: "inputs" | "outputs"): readonly D
   });
 }
 
-/** The sub-graph for whose inputs an id stands. */
-function behind(workflow: Workflow, id: string): Item | undefined {
-  const item = id.endsWith(`:${INSIDE}`) ? itemOf(workflow, id.slice(0, -INSIDE.length - 1)) : undefined;
+/** The sub-graph for whose inputs, or outputs, an id stands. */
+export function behind(workflow: Workflow, id: string, end = INSIDE): Item | undefined {
+  const item = id.endsWith(`:${end}`) ? itemOf(workflow, id.slice(0, -end.length - 1)) : undefined;
   return item?.part === "subgraphs" ? item : undefined;
 }
 
 function before(workflow: Workflow, { source, output }: Link): Link | null {
   const item = itemOf(workflow, source);
   if (item?.part === "reroutes") return readLink(item.data["from"] ?? null);
-  if (item?.part === "subgraphs") return isPassed(workflow, item) ? past(workflow, item, output) : (declared(item, "outputs")[output]?.from ?? null);
+  if (item?.part === "subgraphs") return frameMode(workflow, item) === BYPASSED ? past(workflow, item, output) : (declared(item, "outputs")[output]?.from ?? null);
   const around = behind(workflow, source);
   const port = around && declared(around, "inputs")[output];
   return port ? saidVia(workflow, around.key, port.name) : null;
 }
 
-/** Whether a sub-graph is bypassed as a whole: as long as none of its nodes runs. */
-function isPassed(workflow: Workflow, { key, data }: Item): boolean {
-  return data["mode"] === BYPASSED && Object.values(workflow.nodes).every((node) => node.mode === MUTED || !node.id.startsWith(`${key}:`));
+/** What a sub-graph is as a whole: muted or bypassed as long as none of its nodes runs. */
+export function frameMode(workflow: Workflow, { key, part, data }: Item): Mode {
+  const { mode } = data;
+  if (part !== "subgraphs" || (mode !== MUTED && mode !== BYPASSED)) return RUN;
+  return Object.values(workflow.nodes).every((node) => node.mode === MUTED || !node.id.startsWith(`${key}:`)) ? mode : RUN;
 }
 
 /** What takes the place of an output of a bypassed sub-graph. */
@@ -82,10 +85,14 @@ export function lead(workflow: Workflow, wire: Link | null): Link | { readonly v
   return value === undefined ? null : { value };
 }
 
-/** The type of what a link on the canvas carries; `*` where it comes from nowhere. */
+/** The type of what a link on the canvas carries; what the sub-graph says, or `*`, where it comes from nowhere. */
 export function wireType(workflow: Workflow, types: NodeTypes, wire: Link): string {
   const found = lead(workflow, wire);
-  if (!found) return "*";
+  if (!found) {
+    const [frame, around] = [itemOf(workflow, wire.source), behind(workflow, wire.source)];
+    const ports = frame ? declared(frame, "outputs") : around ? declared(around, "inputs") : [];
+    return ports[wire.output]?.type ?? "*";
+  }
   if (!("value" in found)) return outputType(workflow, types, found);
   const { value } = found;
   if (typeof value === "bigint" || Number.isInteger(value)) return "INT";
@@ -100,14 +107,22 @@ export function saidVia(workflow: Workflow, target: string, input: string): Link
   return isObject(via) ? readLink(via[input] ?? null) : null;
 }
 
-/** The item that an input's link comes from on the canvas; null where that is the node itself, or where nothing feeds it. */
+/** Whether a link begins at something of the canvas that is there. */
+function begins(workflow: Workflow, { source, output }: Link): boolean {
+  const item = itemOf(workflow, source);
+  if (item) return output < (item.part === "subgraphs" ? declared(item, "outputs").length : 1);
+  const around = behind(workflow, source);
+  return around !== undefined && output < declared(around, "inputs").length;
+}
+
+/** The item that an input's link comes from on the canvas, fed or not; null where that is the node itself. */
 export function viaOf(workflow: Workflow, target: string, input: string): Link | null {
   const node = workflow.nodes[target];
   const wire = saidVia(workflow, target, input);
   if (!node || !wire || wire.source in workflow.nodes) return null;
   const found = lead(workflow, wire);
-  if (!found) return null;
   const link = node.links[input];
+  if (!found) return !link && begins(workflow, wire) ? wire : null;
   if ("value" in found) return !link && sameJson(found.value, node.values[input]) ? wire : null;
   return link && link.source === found.source && link.output === found.output ? wire : null;
 }
@@ -119,16 +134,16 @@ export function viaInputs(workflow: Workflow, target: string): string[] {
   return isObject(via) ? Object.keys(via) : [];
 }
 
-/** Inputs that come, through however many reroutes, from an item. */
-export function fedBy(workflow: Workflow, key: string): { target: string; input: string }[] {
+/** Inputs that come, through however many reroutes, from an item, or from one of its outputs. */
+export function fedBy(workflow: Workflow, key: string, output?: number): { target: string; input: string }[] {
   return Object.keys(workflow.nodes).flatMap((target) =>
     viaInputs(workflow, target)
-      .filter((input) => passes(workflow, viaOf(workflow, target, input), key))
+      .filter((input) => passes(workflow, viaOf(workflow, target, input), key, output))
       .map((input) => ({ target, input })),
   );
 }
 
-function passes(workflow: Workflow, wire: Link | null, key: string): boolean {
-  for (const step of stepsOf(workflow, wire)) if (step.source === key) return true;
+export function passes(workflow: Workflow, wire: Link | null, key: string, output?: number): boolean {
+  for (const step of stepsOf(workflow, wire)) if (step.source === key && (output === undefined || step.output === output)) return true;
   return false;
 }

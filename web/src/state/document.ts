@@ -2,7 +2,7 @@
 
 import { create } from "zustand";
 import { temporal } from "zundo";
-import type { Command } from "../model/commands";
+import { settled, type Command } from "../model/commands";
 import type { NodeTypes } from "../model/types";
 import { EMPTY, type Workflow } from "../model/workflow";
 
@@ -34,7 +34,7 @@ let last: { merge: string; at: number } | null = null;
  */
 export function edit(command: Command, options: { merge?: string; untracked?: boolean } = {}): void {
   const { workflow, types } = useDocument.getState();
-  const next = command(workflow, types);
+  const next = settled(workflow, command(workflow, types));
   if (next === workflow) return;
   const now = Date.now();
   const merged = options.merge !== undefined && last?.merge === options.merge && (held || now - last.at < MERGE);

@@ -1,6 +1,6 @@
 import { useReactFlow, type XYPosition } from "@xyflow/react";
 import { useEffect, useMemo, useRef, useState, type KeyboardEvent } from "react";
-import { addNode, all, connect, type Command } from "../model/commands";
+import { addNode, all, wireUp, type Command } from "../model/commands";
 import { fitsOn, searchTypes } from "../model/search";
 import { assignable, type NodeType } from "../model/types";
 import { edit, useDocument } from "../state/document";
@@ -62,10 +62,10 @@ function Box({ search }: { search: Search }) {
     if (fitting && fitsOn(type, fitting)) {
       if (fitting.side === "source") {
         const input = type.inputs.find((item) => assignable(fitting.type, item.type));
-        if (input) commands.push(connect({ source: fitting.node, output: Number(fitting.socket) }, id, input.name));
+        if (input) commands.push(wireUp({ source: fitting.node, output: Number(fitting.socket) }, id, input.name));
       } else {
         const output = type.outputs.findIndex((item) => assignable(item.type, fitting.type));
-        commands.push(connect({ source: id, output }, fitting.node, fitting.socket));
+        commands.push(wireUp({ source: id, output }, fitting.node, fitting.socket));
       }
     }
     edit(all(...commands));

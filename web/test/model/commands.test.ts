@@ -40,7 +40,8 @@ import { readWorkflow, writeWorkflow } from "../../src/model/document";
 import { parse, stringify } from "../../src/model/json";
 import { itemsOf } from "../../src/model/items";
 import { arranged } from "../../src/model/layout";
-import { portsOf, standsFor, subgraphsOf } from "../../src/model/subgraphs";
+import { portsOf } from "../../src/model/ports";
+import { standsFor, subgraphsOf } from "../../src/model/subgraphs";
 import { viaOf } from "../../src/model/wires";
 import { EMPTY, type Mode, type Workflow } from "../../src/model/workflow";
 import { BUILT as built, TYPES } from "../types";
@@ -126,7 +127,11 @@ test("a sub-graph is made of nodes, takes and gives what their links say, and is
   expect(Object.keys(packed.nodes).sort()).toEqual(["1", "3", "4:2"]);
   expect(packed.nodes["3"]?.links["positive"]).toEqual({ source: "4:2", output: 0 });
   expect(packed.parameters).toEqual({ prompt: { node: "4:2", input: "text" }, all: [{ node: "4:2", input: "text" }] });
-  expect(portsOf(packed, "4")).toEqual({ inputs: [{ node: "4:2", socket: "clip" }], outputs: [{ node: "4:2", socket: "0" }] });
+  const { inputs, outputs } = portsOf(packed, "4");
+  expect([inputs, outputs].map((ports) => ports.map(({ node, socket, ends }) => [node, socket, ends]))).toEqual([
+    [["4:2", "clip", [{ node: "4:2", socket: "clip" }]]],
+    [["4:2", "0", [{ node: "3", socket: "positive" }]]],
+  ]);
   expect(["1", "4", "4:2"].map((node) => standsFor(node, "", subgraphsOf(packed)))).toEqual(["1", "4", "4"]);
   expect(["1", "4", "4:2"].map((node) => standsFor(node, "4", subgraphsOf(packed)))).toEqual([null, null, "4:2"]);
   const moved = moveItems(new Map([["4", [1000, 50]]]))(packed, TYPES);

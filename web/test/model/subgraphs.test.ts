@@ -76,7 +76,6 @@ test("a copy of a sub-graph has all that is in it, under ids of its own", () => 
 test("an open sub-graph tells where its links come from and lead to, one gate for each", () => {
   const more = all(addNode("Encode", [300, 200]), connect({ source: "1", output: 1 }, "4", "clip"), packNodes(["2", "4"], "Prompting"))(built, TYPES);
   expect(gatesOf(more, "5")).toEqual([
-    { side: "out", source: { source: "5:2", output: 0 }, ends: [{ node: "3", socket: "positive" }] },
     {
       side: "in",
       source: { source: "1", output: 1 },
@@ -85,6 +84,7 @@ test("an open sub-graph tells where its links come from and lead to, one gate fo
         { node: "5:4", socket: "clip" },
       ],
     },
+    { side: "out", source: { source: "5:2", output: 0 }, ends: [{ node: "3", socket: "positive" }] },
   ]);
 });
 

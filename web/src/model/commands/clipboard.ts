@@ -20,7 +20,7 @@ export function fragmentOf(workflow: Workflow, ids: Iterable<string>): Workflow 
   const canvas: Record<string, Json> = {};
   for (const name of PARTS) if (name !== "groups" && part(name).length) canvas[name] = part(name);
   const via = isObject(workflow.extra["canvas"]) ? workflow.extra["canvas"]["via"] : undefined;
-  const inner = isObject(via) ? Object.entries(via).filter(([target]) => within(target)) : [];
+  const inner = isObject(via) ? Object.entries(via).filter(([target]) => within(target) || frames.includes(target)) : [];
   if (inner.length) canvas["via"] = Object.fromEntries(inner);
   const extra: Record<string, Json> = { ...(groups.length && { groups }), ...(Object.keys(canvas).length && { canvas }) };
   return { title: "", nodes, parameters: {}, extra };
@@ -83,13 +83,14 @@ export function paste(fragment: Workflow, by: Point, outer = false, scope = ""):
       found = withItems(found, item.part, (list) => [...list, own ? data : ({ ...data, id: id(list) } as JsonObject)], holder);
     }
     const via = isObject(copy.extra["canvas"]) ? copy.extra["canvas"]["via"] : undefined;
-    return isObject(via) ? withVias(found, via) : found;
+    return isObject(via) ? withVias(found, via, copied, outer) : found;
   };
 }
 
-function withVias(workflow: Workflow, more: JsonObject): Workflow {
+/** What feeds a sub-graph that was copied feeds the copy only with `outer`. */
+function withVias(workflow: Workflow, more: JsonObject, copied: ReadonlySet<string>, outer: boolean): Workflow {
   const subgraphs = subgraphsOf(workflow);
-  const kept = Object.entries(more).filter(([target]) => scopeOf(target, subgraphs));
+  const kept = Object.entries(more).filter(([target]) => (copied.has(target) ? outer || scopeOf(target, copied) : scopeOf(target, subgraphs)));
   const canvas = isObject(workflow.extra["canvas"]) ? workflow.extra["canvas"] : {};
   const via = isObject(canvas["via"]) ? canvas["via"] : {};
   if (!kept.length) return workflow;

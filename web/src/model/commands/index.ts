@@ -11,3 +11,5 @@ export * from "./wires";
 export * from "./arrange";
 export * from "./subgraphs";
 export * from "./parameters";
+export * from "./ports";
+export * from "./modes";

@@ -1,12 +1,15 @@
 /** Commands on what lies on the canvas, nodes among it: move, remove; and on groups and notes. */
 
-import type { JsonObject } from "../json";
+import { isObject, type JsonObject } from "../json";
 import { itemsOf, withItem, withItems } from "../items";
 import { subgraphsOf } from "../subgraphs";
-import type { Point, Workflow } from "../workflow";
+import { INSIDE } from "../wires";
+import { RUN, without, type Point, type Workflow } from "../workflow";
 import { all, type Command } from "./command";
 import { freshKey } from "./clipboard";
+import { setMode } from "./modes";
 import { moveNodes, removeNodes } from "./nodes";
+import { withWires } from "./renaming";
 import { removeReroutes } from "./wires";
 
 export interface Box {
@@ -42,7 +45,27 @@ export function removeItems(ids: Iterable<string>): Command {
     // What holds groups goes after them.
     const gone = [...new Set([...chosen.filter((id) => !subgraphs.has(id)), ...inside, ...frames])];
     const remove: Command = (found) => gone.reduce((next, key) => withItem(next, key, () => null), found);
-    return all(removeReroutes(gone), removeNodes(gone), remove)(workflow, types);
+    // Run, a sub-graph feeds what links past it would go on feeding: with it these go as well.
+    return all(setMode(frames, RUN), removeReroutes(gone), removeNodes(gone), remove, forget(gone))(workflow, types);
+  };
+}
+
+/** Take what the canvas says of links from and to what is gone away: something new may get its id. */
+function forget(ids: readonly string[]): Command {
+  const gone = new Set(ids.flatMap((id) => [id, `${id}:${INSIDE}`]));
+  return (workflow) => {
+    const { canvas } = workflow.extra;
+    if (!isObject(canvas)) return workflow;
+    let touched = false;
+    const found = withWires(workflow, (wire) => {
+      touched ||= gone.has(wire.source);
+      return gone.has(wire.source) ? null : wire;
+    });
+    const rest = touched ? (found.extra["canvas"] as JsonObject) : canvas;
+    const { via } = rest;
+    const kept = isObject(via) ? without(via, ids) : via;
+    if (kept === via) return touched ? found : workflow;
+    return { ...workflow, extra: { ...workflow.extra, canvas: { ...rest, via: kept as JsonObject } } };
   };
 }
 

@@ -1,7 +1,7 @@
-/** Commands on nodes: add, remove, move, resize, title, collapse, mode. */
+/** Commands on nodes: add, remove, move, resize, title, collapse. */
 
 import type { Json } from "../json";
-import { freeId, withNode, without, type GraphNode, type Link, type Mode, type Point } from "../workflow";
+import { freeId, withNode, without, type GraphNode, type Link, type Point } from "../workflow";
 import type { Command } from "./command";
 
 /** Add a node with its type's initial values. `id` is free by default; a taken one changes nothing. */
@@ -58,9 +58,4 @@ export function titleNode(id: string, title: string): Command {
 
 export function collapseNodes(ids: readonly string[], collapsed: boolean): Command {
   return (workflow) => ids.reduce((found, id) => withNode(found, id, (node) => ({ ...node, collapsed })), workflow);
-}
-
-/** Mute, bypass or run nodes. */
-export function setMode(ids: readonly string[], mode: Mode): Command {
-  return (workflow) => ids.reduce((found, id) => withNode(found, id, (node) => ({ ...node, mode })), workflow);
 }

@@ -3,11 +3,12 @@
 import { itemsOf, withItem, withItems } from "../items";
 import type { Json } from "../json";
 import { scopeOf, subgraphsOf } from "../subgraphs";
-import { declared, INSIDE, saidVia } from "../wires";
-import { freeId, without, type Link, type Point, type Workflow } from "../workflow";
+import { declared, frameMode, INSIDE, saidVia } from "../wires";
+import { freeId, RUN, without, type Link, type Point, type Workflow } from "../workflow";
 import { freshKey, leastOf } from "./clipboard";
 import type { Command } from "./command";
 import { moveItems } from "./items";
+import { setMode } from "./modes";
 import { withNames, withWires } from "./renaming";
 
 /** Put what lies in one scope into a new sub-graph, which takes its place. Ids say so from then on, everywhere. */
@@ -49,6 +50,12 @@ export function unpackSubgraph(id: string): Command {
   return (workflow, types) => {
     const frame = itemsOf(workflow).find((item) => item.key === id);
     if (frame?.part !== "subgraphs") return workflow;
+    const mode = frameMode(workflow, frame);
+    if (mode !== RUN) {
+      // What it is as a whole each node in it is from then on.
+      const bare = unpackSubgraph(id)(setMode([id], RUN)(workflow, types), types);
+      return setMode(Object.values(bare.nodes).flatMap((node) => (node.mode === RUN && node.id.startsWith(`${id}:`) ? [node.id] : [])), mode)(bare, types);
+    }
     const subgraphs = subgraphsOf(workflow);
     const inside = [
       ...Object.values(workflow.nodes).map((node) => ({ key: node.id, place: node.id, pos: node.pos })),

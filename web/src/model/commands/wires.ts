@@ -1,17 +1,19 @@
 /** Commands on reroutes and primitives, and on links that begin or end at them. */
 
-import { itemOf, withItem, withItems } from "../items";
+import { itemOf, withItem, withItems, type Item } from "../items";
 import { isObject, type Json, type JsonObject } from "../json";
 import { scopeOf, subgraphsOf } from "../subgraphs";
 import { assignable } from "../types";
 import { inputOf } from "../validation";
-import { fedBy, lead, saidVia, viaInputs, viaOf, wireType } from "../wires";
+import { portsOf } from "../ports";
+import { behind, declared, fedBy, INSIDE, lead, OUTSIDE, passes, saidVia, viaInputs, viaOf, wireType } from "../wires";
 import { freeId, without, type Link, type Point, type Workflow } from "../workflow";
 import type { Command } from "./command";
 import { connect, disconnect } from "./links";
 import { setValue } from "./values";
 
-function withVia(workflow: Workflow, target: string, input: string, wire: Link | null): Workflow {
+/** The document with what the canvas says of where an input's link comes from. */
+export function withVia(workflow: Workflow, target: string, input: string, wire: Link | null): Workflow {
   if (!wire && !saidVia(workflow, target, input)) return workflow;
   const canvas = isObject(workflow.extra["canvas"]) ? workflow.extra["canvas"] : {};
   const via = isObject(canvas["via"]) ? canvas["via"] : {};
@@ -34,13 +36,25 @@ export function addReroute(target: string, input: string, pos: Point): Command {
   };
 }
 
-/** Connect whatever may be at the ends: a node's output, a reroute or a primitive to a node's input or a reroute. */
+/**
+ * Connect whatever may be at the ends: a node's output, a reroute, a primitive or a port of a sub-graph to a node's input, a
+ * reroute or such a port.
+ */
 export function wireUp(wire: Link, target: string, input: string): Command {
   return (workflow, types) => {
     const into = itemOf(workflow, target);
     if (into?.part === "reroutes") return feedReroute(wire, target)(workflow, types);
+    if (into?.part === "subgraphs") return feedInput(wire, into, input)(workflow, types);
+    const around = behind(workflow, target, OUTSIDE);
+    if (around) return feedOutput(wire, around, Number(input))(workflow, types);
     const found = lead(workflow, wire);
-    if (!found || !workflow.nodes[target]) return workflow;
+    if (!workflow.nodes[target]) return workflow;
+    if (!found) {
+      // An input of a sub-graph that nothing feeds as yet.
+      const taking = behind(workflow, wire.source) && inputOf(workflow, types, target, input);
+      if (!taking || !assignable(wireType(workflow, types, wire), taking.type)) return workflow;
+      return withVia(disconnect(target, input)(workflow, types), target, input, wire);
+    }
     const direct = wire.source in workflow.nodes;
     let next: Workflow;
     if ("value" in found) {
@@ -59,23 +73,57 @@ export function wireUp(wire: Link, target: string, input: string): Command {
 /** Feed a reroute: every input behind it takes the new source, or nothing changes. */
 function feedReroute(wire: Link, key: string): Command {
   return (workflow, types) => {
-    const from: Link = wire;
-    for (let step: Link | null = wire, count = 0; step && count < 1000; count++) {
-      if (step.source === key) return workflow;
-      const item = itemOf(workflow, step.source);
-      step = item?.part === "reroutes" && Array.isArray(item.data["from"]) ? linkOf(item.data["from"]) : null;
+    if (passes(workflow, wire, key)) return workflow;
+    const found = withItem(workflow, key, (item) => ({ ...item.data, from: [wire.source, wire.output] }));
+    return refed(found, fedBy(workflow, key).map(({ target, input }) => ({ target, input, wire: saidVia(workflow, target, input) })))(workflow, types);
+  };
+}
+
+/** Feed a sub-graph's input, with all that it feeds inside, or change nothing. */
+function feedInput(wire: Link, frame: Item, name: string): Command {
+  return (workflow, types) => {
+    const inside = `${frame.key}:${INSIDE}`;
+    const index = declared(frame, "inputs").findIndex((port) => port.name === name);
+    if (index < 0 || passes(workflow, wire, inside, index)) return workflow;
+    const fed = fedBy(workflow, inside, index);
+    if (!fed.length && !assignable(wireType(workflow, types, wire), declared(frame, "inputs")[index]?.type ?? "*")) return workflow;
+    const found = withVia(workflow, frame.key, name, wire);
+    return refed(found, fed.map(({ target, input }) => ({ target, input, wire: saidVia(workflow, target, input) })))(workflow, types);
+  };
+}
+
+/** Lead something else inside to a sub-graph's output, with all that it feeds outside, or change nothing. */
+function feedOutput(wire: Link, frame: Item, index: number): Command {
+  return (workflow, types) => {
+    const port = portsOf(workflow, frame.key).outputs.find((one) => one.index === index);
+    if (!port || passes(workflow, wire, frame.key, index)) return workflow;
+    if (!port.ends.length && !assignable(wireType(workflow, types, wire), port.type ?? "*")) return workflow;
+    const found = withPorts(workflow, frame.key, "outputs", (list) => list.map((one, at) => (at === index ? { ...one, from: [wire.source, wire.output] } : one)));
+    const own = { source: frame.key, output: index };
+    return refed(found, port.ends.map(({ node, socket }) => ({ target: node, input: socket, wire: viaOf(workflow, node, socket) ?? own })))(workflow, types);
+  };
+}
+
+/** The document with another list of what a sub-graph says it takes, or gives. */
+export function withPorts(workflow: Workflow, subgraph: string, side: "inputs" | "outputs", change: (list: readonly JsonObject[]) => readonly JsonObject[]): Workflow {
+  return withItem(workflow, subgraph, ({ data }) => {
+    const list = (Array.isArray(data[side]) ? (data[side] as readonly Json[]) : []).map((item) => (isObject(item) ? item : {}));
+    return { ...data, [side]: change(list) };
+  });
+}
+
+/** `found` with inputs fed anew, as their links on the canvas lead now; the document as it was where one of them cannot be. */
+function refed(found: Workflow, ends: readonly { target: string; input: string; wire: Link | null }[]): Command {
+  return (workflow, types) => {
+    let all = found;
+    for (const { target, input, wire } of ends) {
+      if (!wire) continue;
+      const next = wireUp(wire, target, input)(all, types);
+      // One that cannot take the new source would be left with the old link, past it: better none of it.
+      if (next === all && !viaOf(all, target, input)) return workflow;
+      all = next;
     }
-    const fed = fedBy(workflow, key);
-    let found = withItem(workflow, key, (item) => ({ ...item.data, from: [from.source, from.output] }));
-    for (const { target, input } of fed) {
-      const wireIn = saidVia(workflow, target, input);
-      if (!wireIn) continue;
-      const next = wireUp(wireIn, target, input)(found, types);
-      // One that cannot take the new source would be left with the old link, past the reroute: better none of it.
-      if (next === found && !viaOf(found, target, input)) return workflow;
-      found = next;
-    }
-    return found;
+    return all;
   };
 }
 
@@ -84,14 +132,32 @@ function linkOf(value: Json): Link | null {
   return typeof output === "number" ? { source: String(source), output } : null;
 }
 
-/** Cut the link into an input, or into a reroute and with it every input behind it. */
+/** Cut the link into an input, or into a reroute or a sub-graph's port and with it every input behind it. */
 export function cutWire(target: string, input: string): Command {
   return (workflow, types) => {
-    if (itemOf(workflow, target)?.part !== "reroutes")
-      return withVia(disconnect(target, input)(workflow, types), target, input, null);
-    const fed = fedBy(workflow, target);
-    const found = withItem(workflow, target, (item) => without<Json>(item.data, ["from"]));
-    return fed.reduce((next, end) => disconnect(end.target, end.input)(next, types), found);
+    const part = itemOf(workflow, target)?.part;
+    const around = behind(workflow, target, OUTSIDE);
+    let fed: readonly { target: string; input: string }[];
+    let found: Workflow;
+    if (part === "reroutes") {
+      fed = fedBy(workflow, target);
+      found = withItem(workflow, target, (item) => without<Json>(item.data, ["from"]));
+    } else if (part === "subgraphs") {
+      const port = portsOf(workflow, target).inputs.find((one) => one.index !== null && one.name === input);
+      fed = (port?.ends ?? []).map(({ node, socket }) => ({ target: node, input: socket }));
+      found = withVia(workflow, target, input, null);
+    } else if (around) {
+      const port = portsOf(workflow, around.key).outputs.find((one) => String(one.index) === input);
+      fed = (port?.ends ?? []).map(({ node, socket }) => ({ target: node, input: socket }));
+      found = withPorts(workflow, around.key, "outputs", (list) => list.map((one, at) => (String(at) === input ? without(one, ["from"]) : one)));
+    } else return withVia(disconnect(target, input)(workflow, types), target, input, null);
+    return fed.reduce((next, end) => {
+      const left = lead(next, viaOf(workflow, end.target, end.input));
+      // A sub-graph's own widget holds again; a bypassed one gives what it gave.
+      if (left && !("value" in left)) return next;
+      const cut = disconnect(end.target, end.input)(next, types);
+      return left ? setValue(end.target, end.input, left.value)(cut, types) : cut;
+    }, found);
   };
 }
 

@@ -15,6 +15,7 @@ import {
 } from "@xyflow/react";
 import { useEffect, useMemo, useState, type DragEvent, type MouseEvent } from "react";
 import { addReroute, all, wireUp, type Command } from "../../model/commands";
+import { portType } from "../../model/ports";
 import type { Port } from "../../model/subgraphs";
 import type { Link } from "../../model/workflow";
 import { connectable, inputOf } from "../../model/validation";
@@ -229,7 +230,7 @@ function startDrawing(_: unknown, { nodeId, handleId, handleType }: OnConnectSta
   }
   const [end] = inputsAt(nodeId, handleId);
   if (!end) return;
-  const type = inputOf(workflow, types, end.node, end.socket)?.type ?? "*";
+  const type = inputOf(workflow, types, end.node, end.socket)?.type ?? portType(workflow, end) ?? "*";
   useUi.setState({ drawing: { ...end, type, side: handleType } });
 }
 

@@ -1,6 +1,6 @@
 import { useReactFlow, type ReactFlowInstance } from "@xyflow/react";
 import { useEffect, useLayoutEffect, useRef, type KeyboardEvent } from "react";
-import { ALIGNMENTS, all, changeItem, colourItems, cutWire, DISTRIBUTIONS, unpackSubgraph } from "../../model/commands";
+import { ALIGNMENTS, all, changeItem, colourItems, cutWire, DISTRIBUTIONS, modeOf, unpackSubgraph } from "../../model/commands";
 import { itemOf } from "../../model/items";
 import { BYPASSED, MUTED, type Workflow } from "../../model/workflow";
 import { edit, useDocument } from "../../state/document";
@@ -109,13 +109,23 @@ function partsFor({ at, link }: Menu, flow: ReactFlowInstance, workflow: Workflo
   }
   const { nodes } = selection();
   if (!nodes.length) return canvasParts(at, flow);
+  if (nodes.every((id) => id.startsWith("§in ") || id.startsWith("§out ")))
+    return [
+      [
+        { label: "menu.rename", keys: "f2", run: actions.rename },
+        { label: "menu.delete", keys: "delete", run: actions.removeSelected },
+      ],
+    ];
   const chosen = nodes.map((id) => workflow.nodes[id]).filter((node) => node !== undefined);
   const notes = nodes.filter((id) => itemOf(workflow, id)?.part === "notes");
   const marked = notes.every((id) => itemOf(workflow, id)?.data["markdown"] === true);
-  const every = (mode: number) => chosen.every((node) => node.mode === mode);
-  const nodeEntries: Entry[] = [
+  const modes = nodes.flatMap((id) => modeOf(workflow, id) ?? []);
+  const every = (mode: number) => modes.every((one) => one === mode);
+  const modeEntries: Entry[] = [
     { label: every(MUTED) ? "menu.unmute" : "menu.mute", keys: "m", run: () => actions.toggleMode(MUTED) },
     { label: every(BYPASSED) ? "menu.unbypass" : "menu.bypass", keys: "b", run: () => actions.toggleMode(BYPASSED) },
+  ];
+  const nodeEntries: Entry[] = [
     { label: chosen.every((node) => node.collapsed) ? "menu.expand" : "menu.collapse", keys: "c", run: actions.toggleCollapsed },
   ];
   const colours: Entry[] = [
@@ -132,7 +142,7 @@ function partsFor({ at, link }: Menu, flow: ReactFlowInstance, workflow: Workflo
       { label: "menu.duplicate", keys: "mod+d", run: actions.duplicate },
       { label: "menu.delete", keys: "delete", run: actions.removeSelected },
     ],
-    chosen.length ? nodeEntries : [],
+    [...(modes.length ? modeEntries : []), ...(chosen.length ? nodeEntries : [])],
     notes.length
       ? [
           { label: "menu.write", keys: "enter", run: () => useWriting.setState({ id: notes[0] ?? null }) },

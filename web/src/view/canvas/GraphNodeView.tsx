@@ -4,7 +4,7 @@ import { useShallow } from "zustand/react/shallow";
 import { collapseNodes, resizeNode, titleNode } from "../../model/commands";
 import type { NodeRun, Problem } from "../../model/run";
 import type { InputType, NodeTypes } from "../../model/types";
-import { BYPASSED, MUTED, RUN, type GraphNode } from "../../model/workflow";
+import { RUN, type GraphNode } from "../../model/workflow";
 import { edit } from "../../state/document";
 import { useRun } from "../../state/run";
 import { t } from "../../strings";
@@ -15,11 +15,9 @@ import { Widget } from "../widgets/Widget";
 import { Far } from "./far";
 import type { GraphFlowNode } from "./flow";
 import { grows, LEAST_WIDTH, leastHeight, socketsOf, widgetsOf } from "./metrics";
-import { Badge, Picture, Progress, Spent, Troubles } from "./runViews";
+import { Badge, MODES, Picture, Progress, Spent, Troubles } from "./runViews";
 import { InputSocket, OutputSocket } from "./Socket";
 import { Title } from "./Title";
-
-const MODES = { [MUTED]: "muted", [BYPASSED]: "bypassed" } as const;
 
 /** A node: header, sockets, widgets, and what a run says of it. Drawn again only when it or its own run changes. */
 export const GraphNodeView = memo(function GraphNodeView({ id, data: { node, types }, selected, height }: NodeProps<GraphFlowNode>) {

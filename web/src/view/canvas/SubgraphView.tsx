@@ -5,10 +5,11 @@ import { gathered, inputName, outputName } from "../../model/boundary";
 import { changeItem } from "../../model/commands";
 import { itemOf } from "../../model/items";
 import type { NodeRun } from "../../model/run";
-import { portName, portsOf, type Port } from "../../model/subgraphs";
+import { portsOf, type BoxPort } from "../../model/ports";
+import { portName } from "../../model/subgraphs";
 import { inputOf } from "../../model/validation";
-import { wireType } from "../../model/wires";
-import type { Link } from "../../model/workflow";
+import { frameMode, wireType } from "../../model/wires";
+import { RUN, type Link } from "../../model/workflow";
 import { edit, useDocument } from "../../state/document";
 import { useRun } from "../../state/run";
 import { showNode, useScope } from "../../state/scope";
@@ -17,7 +18,7 @@ import { FIT } from "../motion";
 import { tintOf } from "../colours";
 import { nodeTitle } from "../titles";
 import type { ItemFlowNode } from "./flow";
-import { Badge, Picture, Progress } from "./runViews";
+import { Badge, MODES, Picture, Progress } from "./runViews";
 import { InputSocket, OutputSocket } from "./Socket";
 import { Title } from "./Title";
 
@@ -34,18 +35,24 @@ export const SubgraphView = memo(function SubgraphView({ id, data: { item }, sel
   useEffect(() => update(id), [update, id, names]);
   const title = nameOf(item.data);
   const failed = run?.state === "failed" || problems.some((problem) => problem.severity === "error");
-  const output = (port: Port): Link => ({ source: port.node, output: Number(port.socket) });
+  const mode = frameMode(workflow, item);
+  const output = (port: BoxPort): Link => ({ source: port.node, output: Number(port.socket) });
+  const into = (port: BoxPort): string => port.type ?? inputOf(workflow, types, port.node, port.socket)?.type ?? "*";
+  const from = (port: BoxPort): string => port.type ?? wireType(workflow, types, output(port));
+  const called = (port: BoxPort): string => port.name || inputName(workflow, id, port) || port.socket;
   return (
     <article
       className="node subgraph"
       {...tintOf(item.data)}
       data-state={failed ? "failed" : run?.state}
       data-selected={selected || undefined}
+      data-mode={mode === RUN ? undefined : MODES[mode]}
       aria-label={t("subgraph.label", { title })}
       onDoubleClick={() => useScope.setState({ scope: id })}
     >
       <header className="head">
         <Title id={id} className="name" title={title} label={title} set={(text) => edit(changeItem(id, { title: text }))} />
+        {mode !== RUN && <span className="badge mode">{t(`node.${MODES[mode]}`)}</span>}
         {run && run.state !== "waiting" ? (
           <Inside run={run} at={at} count={inside.length} />
         ) : (
@@ -55,25 +62,20 @@ export const SubgraphView = memo(function SubgraphView({ id, data: { item }, sel
       <div className="body">
         {Array.from({ length: Math.max(inputs.length, outputs.length) }, (_, index) => {
           const [input, result] = [inputs[index], outputs[index]];
-          const type = result && wireType(workflow, types, output(result));
+          const type = result && from(result);
+          const name = result && type !== undefined ? result.name || outputName(workflow, id, output(result)) : null;
           return (
             <div className="row" key={index}>
               {input && (
-                <span className="in">
-                  <InputSocket
-                    node={id}
-                    title={title}
-                    type={inputOf(workflow, types, input.node, input.socket)?.type ?? "*"}
-                    name={portName(input)}
-                    called={inputName(workflow, id, input) ?? input.socket}
-                  />
-                  {inputName(workflow, id, input) ?? input.socket}
+                <span className="in" data-unused={unused(input) || undefined}>
+                  <InputSocket node={id} title={title} type={into(input)} name={portName(input)} called={called(input)} />
+                  {called(input)}
                 </span>
               )}
               {result && type !== undefined && (
                 <span className="out">
-                  {outputName(workflow, id, output(result)) ?? type.toLowerCase()}
-                  <OutputSocket node={id} title={title} type={type} name={outputName(workflow, id, output(result)) ?? type} index={portName(result)} />
+                  {name ?? type.toLowerCase()}
+                  <OutputSocket node={id} title={title} type={type} name={name ?? type} index={portName(result)} />
                 </span>
               )}
             </div>
@@ -99,6 +101,9 @@ export const SubgraphView = memo(function SubgraphView({ id, data: { item }, sel
     </article>
   );
 });
+
+/** An input that nothing inside uses. An output is there for whoever may come to use it. */
+const unused = ({ index, ends }: BoxPort): boolean => index !== null && !ends.length;
 
 /** How far all that is inside has come, and what is at work there. */
 function Inside({ run, at, count }: { run: NodeRun; at: string | undefined; count: number }) {

@@ -12,15 +12,19 @@ import {
   cornerOf,
   distribute,
   fragmentOf,
+  modeOf,
   moveItems,
+  offAround,
   packNodes,
   paste,
   removeItems,
+  removePort,
   setMode,
   type Alignment,
   type Command,
   type Distribution,
 } from "../../model/commands";
+import type { Gate } from "../../model/boundary";
 import { arranged } from "../../model/layout";
 import { RUN, type Mode, type Point, type Workflow } from "../../model/workflow";
 import { copied, readFragment } from "../../state/clipboard";
@@ -32,7 +36,7 @@ import { useScope } from "../../state/scope";
 import { useUi } from "../../state/ui";
 import { t } from "../../strings";
 import { calm, FIT } from "../motion";
-import { boxOf, cutEdge, selectedBoxes, selection, selectOnly, useFlow } from "./flow";
+import { boxOf, cutEdge, selectedBoxes, selection, selectOnly, useFlow, type GateFlowNode } from "./flow";
 
 type Flow = ReactFlowInstance;
 interface Place {
@@ -62,8 +66,12 @@ function adding(command: Command): void {
 
 export function removeSelected(): void {
   const { nodes, edges } = selection();
-  if (nodes.length || edges.length) edit(all(...edges.map(cutEdge), removeItems(nodes)));
+  const gates = useFlow.getState().nodes.filter((node) => node.selected && node.type === "gates").map((node) => (node as GateFlowNode).data.gate);
+  if (nodes.length || edges.length) edit(all(...edges.map(cutEdge), ...gates.map(removeGate), removeItems(nodes)));
 }
+
+/** Take a port of the open sub-graph away. */
+const removeGate = ({ side, ends, port }: Gate): Command => removePort(useScope.getState().scope, side === "in" ? "inputs" : "outputs", port ?? { index: null, ends });
 
 export function duplicate(): void {
   const { workflow } = useDocument.getState();
@@ -73,8 +81,10 @@ export function duplicate(): void {
 export function toggleMode(mode: Mode): void {
   const { nodes } = selection();
   const { workflow } = useDocument.getState();
-  const on = nodes.some((id) => workflow.nodes[id] && workflow.nodes[id].mode !== mode);
-  edit(setMode(nodes, on ? mode : RUN));
+  const free = nodes.filter((id) => !offAround(workflow, id));
+  if (free.length < nodes.length) useUi.getState().tell(t("subgraph.off"));
+  const on = free.some((id) => ![undefined, mode].includes(modeOf(workflow, id)));
+  edit(setMode(free, on ? mode : RUN));
 }
 
 export function toggleCollapsed(): void {

@@ -10,8 +10,9 @@ import { gateId, gatesOf, type Gate } from "../../model/boundary";
 import { readLink } from "../../model/document";
 import { itemOf, itemsOf, type Item, type Part } from "../../model/items";
 import type { NodeTypes } from "../../model/types";
-import { portName, portsOf, standsFor, subgraphsOf, type Port } from "../../model/subgraphs";
-import { stepsOf, viaInputs, viaOf, wireType } from "../../model/wires";
+import { portsOf, type BoxPort } from "../../model/ports";
+import { portName, standsFor, subgraphsOf, type Port } from "../../model/subgraphs";
+import { declared, INSIDE, OUTSIDE, saidVia, stepsOf, viaInputs, viaOf, wireType } from "../../model/wires";
 import type { GraphNode, Link, Point, Workflow } from "../../model/workflow";
 import { edit, useDocument } from "../../state/document";
 import { useScope } from "../../state/scope";
@@ -58,24 +59,37 @@ function sync(workflow: Workflow, types: NodeTypes): void {
   ];
   const gates = scope ? gateNodes(gatesOf(workflow, scope), drawn, here, known) : [];
 
-  /** Where a link begins on the canvas: at what is shown of all that it goes through. */
-  function beginning(from: Link): Beginning | null {
+  /** Where a link into `target` begins on the canvas: at what is shown of all that it goes through. */
+  function beginning(from: Link, target: string): Beginning | null {
     for (const step of stepsOf(workflow, from)) {
       const place = here(step.source);
       if (step.source in workflow.nodes) {
         if (place === step.source) return { source: step.source, sourceHandle: outputHandle(step.output), link: step };
         if (place === null) return { source: gateId("in", step), sourceHandle: outputHandle(0), link: step };
-        return { source: place, sourceHandle: `out:${portName({ node: step.source, socket: String(step.output) })}`, link: step };
+        const own = { node: step.source, socket: String(step.output) };
+        return { source: place, sourceHandle: outputHandle(portName(boxOutput(place, target, own) ?? own)), link: step };
       }
+      if (scope && step.source === `${scope}:${INSIDE}`) return { source: gateId("in", step), sourceHandle: outputHandle(0), link: step };
       const part = itemOf(workflow, step.source)?.part;
+      if (place === step.source && part === "subgraphs" && step.source !== target) {
+        const port = portsOf(workflow, step.source).outputs[step.output];
+        return port ? { source: step.source, sourceHandle: outputHandle(portName(port)), link: step } : null;
+      }
       if (place === step.source && (part === "reroutes" || part === "primitives"))
         return { source: step.source, sourceHandle: outputHandle(step.output), link: step };
     }
     return null;
   }
 
+  /** The output of a closed sub-graph through which an output inside feeds an input outside. */
+  function boxOutput(box: string, target: string, { node, socket }: Port): BoxPort | undefined {
+    const { outputs } = portsOf(workflow, box);
+    const feeds = (port: BoxPort) => port.ends.some((end) => here(end.node) === target && workflow.nodes[end.node]?.links[end.socket]?.source === node);
+    return outputs.find((port) => port.index === null && port.node === node && port.socket === socket) ?? outputs.find(feeds);
+  }
+
   function wire(id: string, from: Link | null, target: string, targetHandle: string, ends: readonly Port[]): FlowEdge[] {
-    const begin = from && beginning(from);
+    const begin = from && beginning(from, target);
     if (!begin || begin.source === target) return [];
     const { source, sourceHandle, link } = begin;
     const type = wireType(workflow, types, link);
@@ -96,14 +110,27 @@ function sync(workflow: Workflow, types: NodeTypes): void {
       const from = viaOf(workflow, node.id, input) ?? node.links[input] ?? null;
       if (!from || (place !== node.id && here(node.links[input]?.source ?? "") === place)) return [];
       const end = { node: node.id, socket: input };
+      // One into a port that a closed sub-graph says it has is drawn once, for all that it feeds.
+      if (place !== node.id && declaredPort(place, end)) return [];
       return wire(`${node.id} ${input}`, from, place, place === node.id ? inputHandle(input) : `in:${portName(end)}`, [end]);
     });
+  }
+
+  const declaredPort = (box: string, end: Port): boolean =>
+    portsOf(workflow, box).inputs.some((port) => port.index !== null && port.ends.some((one) => portName(one) === portName(end)));
+
+  function intoBox({ part, key }: Item): FlowEdge[] {
+    if (part !== "subgraphs" || !shown(key)) return [];
+    return portsOf(workflow, key).inputs.flatMap((port) =>
+      port.index === null ? [] : wire(portName(port), saidVia(workflow, key, port.socket), key, inputHandle(portName(port)), [{ node: key, socket: port.socket }]),
+    );
   }
 
   useFlow.setState({
     nodes: [...drawn, ...gates],
     edges: [
       ...all.flatMap(intoNode),
+      ...items.flatMap(intoBox),
       ...items.flatMap(({ part, key, data }) =>
         part === "reroutes" && shown(key)
           ? wire(`${key} ${REROUTE_INPUT}`, readLink(data["from"] ?? null), key, inputHandle(REROUTE_INPUT), [{ node: key, socket: REROUTE_INPUT }])
@@ -111,7 +138,9 @@ function sync(workflow: Workflow, types: NodeTypes): void {
       ),
       ...gates.flatMap(({ id, data: { gate } }) => {
         const [first] = gate.ends;
-        if (gate.side === "in" || !first) return [];
+        if (gate.side === "in") return [];
+        if (gate.port) return wire(id, outputFrom(workflow, scope, gate.port), id, inputHandle(REROUTE_INPUT), gateEnds(scope, gate));
+        if (!first) return [];
         return wire(id, viaOf(workflow, first.node, first.socket) ?? gate.source, id, inputHandle(REROUTE_INPUT), gate.ends);
       }),
     ],
@@ -125,25 +154,44 @@ interface Beginning {
   readonly link: Link;
 }
 
+/** What feeds a declared output of a sub-graph inside. */
+function outputFrom(workflow: Workflow, subgraph: string, { index }: BoxPort): Link | null {
+  const frame = itemOf(workflow, subgraph);
+  return (frame && declared(frame, "outputs")[index ?? -1]?.from) ?? null;
+}
+
+/** The inputs for which a gate stands: of a declared output the sub-graph's own. */
+function gateEnds(scope: string, { side, ends, port }: Gate): readonly Port[] {
+  return side === "out" && port ? [{ node: `${scope}:${OUTSIDE}`, socket: String(port.index) }] : ends;
+}
+
 const GATE = { width: 190, row: 26, room: 90, gap: 14 } as const;
 
 /** Boxes for the gates: to the left of all that is drawn what comes in, to the right what goes out. */
 function gateNodes(gates: readonly Gate[], drawn: readonly FlowNode[], here: (id: string) => string | null, known: ReadonlyMap<string, FlowNode>): GateFlowNode[] {
   const boxes = new Map(drawn.map((node) => [node.id, boxOf(node)]));
-  const all = [...boxes.values()];
+  // Where nothing is in it any more, its ports still are, where they were.
+  const all: readonly Box[] = boxes.size ? [...boxes.values()] : [{ pos: [0, 0], size: [0, 0] }];
   const top = Math.min(...all.map((box) => box.pos[1]));
   const left = Math.min(...all.map((box) => box.pos[0])) - GATE.room - GATE.width;
   const right = Math.max(...all.map((box) => box.pos[0] + box.size[0])) + GATE.room;
-  const near = ({ side, source, ends }: Gate) => boxes.get(here(side === "in" ? (ends[0]?.node ?? "") : source.source) ?? "")?.pos[1] ?? 0;
+  const { workflow } = useDocument.getState();
+  const { scope } = useScope.getState();
+  function near({ side, source, ends, port }: Gate): number {
+    const [at] = side === "in" ? [ends[0]?.node] : [port ? outputFrom(workflow, scope, port)?.source : source.source];
+    return boxes.get(here(at ?? "") ?? "")?.pos[1] ?? Infinity;
+  }
   const next = { in: top, out: top };
   return gates
-    .toSorted((one, other) => near(one) - near(other))
-    .map((gate): GateFlowNode => {
+    .map((gate) => ({ gate, at: near(gate) }))
+    // What is used by nothing comes last, in its own order.
+    .toSorted((one, other) => (one.at === other.at ? 0 : one.at - other.at))
+    .map(({ gate }): GateFlowNode => {
       const id = gateId(gate.side, gate.source);
-      const height = GATE.row * (gate.side === "in" ? 1 : gate.ends.length) + GATE.row;
-      const position = { x: gate.side === "in" ? left : right, y: next[gate.side] };
-      next[gate.side] += height + GATE.gap;
+      const height = GATE.row * (gate.side === "in" ? 1 : Math.max(1, gate.ends.length)) + GATE.row;
       const old = known.get(id);
+      const position = (!boxes.size && old?.position) || { x: gate.side === "in" ? left : right, y: next[gate.side] };
+      next[gate.side] += height + GATE.gap;
       return {
         ...(old?.type === "gates" && old),
         id,
@@ -317,7 +365,7 @@ export function outputAt(id: string, handle: string): Link | null {
 /** The inputs that a socket on the canvas stands for. */
 export function inputsAt(id: string, handle: string): readonly Port[] {
   const node = useFlow.getState().nodes.find((item) => item.id === id);
-  if (node?.type === "gates") return node.data.gate.ends;
+  if (node?.type === "gates") return gateEnds(useScope.getState().scope, node.data.gate);
   const name = handleName(handle);
   if (node?.type !== "subgraphs") return [{ node: id, socket: name }];
   return portsOf(useDocument.getState().workflow, id).inputs.filter((one) => portName(one) === name);

@@ -4,10 +4,14 @@ import { useEffect, useState } from "react";
 import { api } from "../../api/client";
 import { isActive, type NodeRun, type Problem } from "../../model/run";
 import type { InputType } from "../../model/types";
+import { BYPASSED, MUTED } from "../../model/workflow";
 import { useRun } from "../../state/run";
 import { useUi } from "../../state/ui";
 import { t } from "../../strings";
 import { spentText } from "../times";
+
+/** What a node that does not run is called. */
+export const MODES = { [MUTED]: "muted", [BYPASSED]: "bypassed" } as const;
 
 export function Badge({ run }: { run: NodeRun }) {
   if (run.state === "cached" || run.state === "skipped") return <span className="badge">{t(`node.${run.state}`)}</span>;
