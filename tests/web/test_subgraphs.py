@@ -267,3 +267,23 @@ def test_a_port_that_nothing_inside_uses_is_kept_named_and_removed(page: Page) -
     undo(page)
     undo(page)
     assert page.locator(".gate").count() == 3
+
+
+def test_what_is_skipped_in_a_sub_graph_is_said_on_it(page: Page, tmp_path: Path) -> None:
+    given = json.loads((ROOT / "workflows" / "text_to_image.json").read_text(encoding="utf-8"))
+    # Whether two latents can be laid over each other is found out at work.
+    size = {"width": 72, "height": 72, "batch_size": 1}
+    given["prompt"]["10"] = {"class_type": "EmptyPixelLatent", "inputs": size, "_meta": {"pos": [0, 500]}}
+    over = {"destination": ["5", 0], "source": ["10", 0], "x": 0, "y": 0, "resize_source": False}
+    given["prompt"]["11"] = {
+        "class_type": "LatentCompositeMasked",
+        "inputs": over,
+        "_meta": {"title": "Over", "pos": [630, 500]},
+    }
+    given["prompt"]["8"]["inputs"]["samples"] = ["11", 0]
+    opened(page, tmp_path, given)
+    node(page, "Over").wait_for()
+    frame = pack(page, "Decode", "Save")
+    run(page)
+    page.locator('.subgraph[data-state="skipped"]').wait_for()
+    assert frame.locator(".badge").inner_text() == "skipped"

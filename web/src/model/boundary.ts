@@ -64,7 +64,8 @@ export function gathered(run: Pick<Run, "nodes" | "problems">, ids: readonly str
   if (!known.length) return { run: undefined, at: undefined, problems };
   const states = known.map(([, node]) => node.state);
   const active = known.find(([, node]) => node.state === "running");
-  const ended = known.filter(([, node]) => node.state === "done" || node.state === "cached").length;
+  const over = (state: NodeRun["state"]) => state === "done" || state === "cached" || state === "skipped";
+  const ended = states.filter(over).length;
   const part = active && active[1].max > 0 ? active[1].value / active[1].max : 0;
   const times = known.flatMap(([, node]) => (node.state === "done" && node.began !== undefined && node.ended !== undefined ? [node.ended - node.began] : []));
   const images = known.flatMap(([, node]) => node.images ?? []);
@@ -72,11 +73,13 @@ export function gathered(run: Pick<Run, "nodes" | "problems">, ids: readonly str
     ? "failed"
     : active
       ? "running"
-      : states.every((one) => one === "cached")
+      : states.includes("cached") && states.every((one) => one === "cached" || one === "skipped")
         ? "cached"
-        : states.every((one) => one === "cached" || one === "done")
-          ? "done"
-          : "waiting";
+        : states.every((one) => one === "skipped")
+          ? "skipped"
+          : states.every(over)
+            ? "done"
+            : "waiting";
   return {
     run: {
       state,

@@ -133,7 +133,7 @@ test("links that go round in circles on the canvas lead nowhere", () => {
 });
 
 test("a run is told of a sub-graph's nodes together", () => {
-  const node = (state: "done" | "running" | "cached" | "waiting" | "failed", value = 1, max = 1) => ({ state, value, max });
+  const node = (state: "done" | "running" | "cached" | "waiting" | "failed" | "skipped", value = 1, max = 1) => ({ state, value, max });
   const of = (nodes: Record<string, ReturnType<typeof node>>) => gathered({ nodes, problems: [] }, ["a", "b", "c"]);
   expect(of({}).run).toBeUndefined();
   expect(of({ x: node("running") }).run).toBeUndefined();
@@ -141,6 +141,11 @@ test("a run is told of a sub-graph's nodes together", () => {
   expect(of({ a: node("cached"), b: node("cached") }).run?.state).toBe("cached");
   expect(of({ a: node("cached"), b: node("done") }).run?.state).toBe("done");
   expect(of({ a: node("done"), b: node("waiting") }).run?.state).toBe("waiting");
+  // What does not run, because nothing asks for it or what it needs failed, keeps nothing waiting.
+  expect(of({ a: node("skipped"), b: node("skipped") }).run?.state).toBe("skipped");
+  expect(of({ a: node("skipped"), b: node("done") }).run).toMatchObject({ state: "done", value: 2 });
+  expect(of({ a: node("skipped"), b: node("cached") }).run?.state).toBe("cached");
+  expect(of({ a: node("skipped"), b: node("waiting") }).run?.state).toBe("waiting");
   const image = { filename: "x.png", subfolder: "", type: "output" };
   const problem = { code: "x", message: "It broke.", severity: "error", node: "b" } as const;
   const failed = gathered({ nodes: { a: { ...node("done"), images: [image] }, b: node("failed") }, problems: [problem, { ...problem, node: "z" }] }, ["a", "b"]);
