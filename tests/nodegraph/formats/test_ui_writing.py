@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nodegraph.formats.ui_writing import to_ui
+from nodegraph.modes import resolve
 from nodegraph.node import Choice, Widget, node
 from nodegraph.registry import Registry
 from nodegraph.workflow import Workflow
@@ -206,6 +207,48 @@ def test_what_was_changed_in_comfyui_is_not_undone() -> None:
     values = data["nodes"][0]["widgets_values"]
     values[0], values[2] = 6, 21
     assert read(data).prompt["1"]["inputs"] == {"seed": 6, "steps": 21, "model": "m"}
+
+
+@pytest.mark.parametrize("mode", [2, 4])
+def test_a_sub_graph_that_was_muted_or_bypassed_here_is_so_in_comfyui(mode: int) -> None:
+    past = ["1", 0] if mode == 4 else ["5:3", 0]
+    prompt = {
+        "1": entry("ToyLoadModel", {"title": "Load"}, name="a.safetensors"),
+        "5:2": entry("ToyPatch", {"title": "First", "mode": 2}, model=["1", 0], patch="p"),
+        "5:3": entry("ToyPatch", {"title": "Own", "mode": 2, "ui": {"mode": 4}}, model=["5:2", 0], patch="q"),
+        "4": entry("ToyShow", {"title": "Show"}, item=past),
+    }
+    frame = {
+        "id": "5",
+        "name": "Patches",
+        "inputs": [{"name": "model", "type": "MODEL"}],
+        "outputs": [{"name": "patched", "type": "MODEL", "from": ["5:3", 0]}],
+        "mode": mode,
+        "pos": [300, 0],
+    }
+    via = {"5": {"model": ["1", 0]}, "5:2": {"model": ["5:-10", 0]}, "4": {"item": ["5", 0]}}
+    before = document(prompt, canvas={"subgraphs": [frame], "via": via})
+    written = to_ui(before, REGISTRY)
+    (definition,) = written["definitions"]["subgraphs"]
+    (instance,) = (item for item in written["nodes"] if item["type"] == definition["id"])
+    assert instance["mode"] == mode
+    assert [item["mode"] for item in definition["nodes"]] == [0, 4]
+    # On the canvas the links go through it, whatever runs.
+    ends = {(link[1], link[3]) for link in written["links"]}
+    shown, loads = (
+        {item["type"]: item["id"] for item in written["nodes"]}[kind] for kind in ("ToyShow", "ToyLoadModel")
+    )
+    assert ends == {(loads, instance["id"]), (instance["id"], shown)}
+    again = read(json.loads(json.dumps(written)))
+    assert exactly(up_to_layout(again)["prompt"]) == exactly(up_to_layout(before)["prompt"])
+    assert again.prompt["5:3"]["_meta"]["ui"]["mode"] == 4
+    runs = resolve(again.prompt, REGISTRY)
+    assert sorted(runs) == (["1", "4"] if mode == 4 else ["1"])
+    # Woken there, it is what it was.
+    instance["mode"] = 0
+    woken = read(written)
+    assert woken.prompt["4"]["inputs"]["item"] == ["5:3", 0]
+    assert [woken.prompt[key]["_meta"].get("mode") for key in ("5:2", "5:3")] == [None, 4]
 
 
 KINDS = ["ToyInt", "ToyShow", "UiSampler", "UiLoadImage", "ToyPatch", "Nobodys"]
