@@ -162,6 +162,28 @@ def damaged_in_use(path: Path, found: str) -> JobError:
     )
 
 
+def identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from another of its name; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def removed_in_use(path: Path) -> JobError:
+    """The refusal of a server whose file was taken away, or another put in its place."""
+    return refuse(
+        "store_corrupt",
+        "The file of the job store was removed or replaced while it was in use; nothing more is stored.",
+        found=str(path),
+        hint=(
+            "Stop the server, put the file back if it was moved, with what begins with its name, and start the server again:"
+            " without the file it begins with an empty queue."
+        ),
+    )
+
+
 def _left(path: Path) -> str:
     return f"`sqlite3 {path.name} .recover` reads what is left, and a backup may stand beside it."
 

@@ -47,8 +47,8 @@ class JobStore:
     """Jobs in a SQLite file. What a method did is on the disk when it returns.
 
     Every method may raise JobError with the code `disk_full` (nothing was done, nothing is lost, ask again when there is
-    room), `store_corrupt` (the file was damaged while it was in use: what can be read is read, nothing is written any more),
-    `store_failed` or `store_closed`.
+    room), `store_corrupt` (the file was damaged, removed or replaced while it was in use: what can be read is read, nothing is
+    written any more), `store_failed` or `store_closed`.
     A caller that is cancelled while it waits leaves what it asked for done, but for claims: those jobs are released.
     """
 
@@ -61,7 +61,8 @@ class JobStore:
         self.changed = Changed()
         """Moves on with every change: how dispatchers wait for a job that they can claim."""
         self.damage: JobError | None = None
-        """What was found, once the file was seen to be damaged."""
+        """What was found, once the file was seen to be damaged or gone."""
+        self._identity: tuple[int, int] | None = None
         self._telling = threading.Lock()
         self._lock = lock
         self._readers = ThreadPoolExecutor(READERS, "jobs-reader")
@@ -83,7 +84,7 @@ class JobStore:
         `store_too_new`, `migration_failed`, `store_unwritable`, `disk_full`.
         """
         store, connection = await asyncio.to_thread(cls._open, path, keep, first)
-        store._writer = Writer(connection, store.changed.notify, store._refused, lambda: store.damage)
+        store._writer = Writer(connection, store.changed.notify, store._refused, store._look)
         store.deliveries = Deliveries(store._writer.ask, store._read)
         return store
 
@@ -103,6 +104,7 @@ class JobStore:
                 for _ in range(READERS + 1):
                     store._connections.append(file.connect(path))
                     undo.callback(store._connections[-1].close)
+                store._identity = file.identity(path)
                 store._paused = rows.paused(store._connections[0])
             except sqlite3.Error as error:
                 raise file.as_job_error(error) from error
@@ -314,7 +316,15 @@ class JobStore:
         found = file.as_job_error(error)
         if found.code != "store_corrupt":
             return found
-        found = file.damaged_in_use(self.path, str(error))
+        return self._damaged(file.damaged_in_use(self.path, str(error)))
+
+    def _look(self) -> JobError | None:
+        """Why nothing may be written, None while all is well: what goes into a file without a name is lost with the process."""
+        if self.damage is None and file.identity(self.path) != self._identity:
+            return self._damaged(file.removed_in_use(self.path))
+        return self.damage
+
+    def _damaged(self, found: JobError) -> JobError:
         with self._telling:
             first = self.damage is None
             self.damage = self.damage or found

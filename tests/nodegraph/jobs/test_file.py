@@ -203,6 +203,39 @@ async def test_damage_that_is_met_later_is_named_and_the_rest_is_served(
     await store.close()
 
 
+@pytest.mark.parametrize("what", ["removed", "moved", "replaced"])
+async def test_nothing_is_written_into_a_file_that_has_lost_its_name(
+    tmp_path: Path, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "jobs.db"
+    store = await JobStore.open(path)
+    await store.submit(JobRequest("{}", id="1"))
+    if what == "removed":
+        path.unlink()
+    elif what == "moved":
+        path.rename(tmp_path / "aside.db")
+        (tmp_path / "jobs.db-wal").rename(tmp_path / "aside.db-wal")
+    else:
+        (tmp_path / "other").write_bytes(path.read_bytes())
+        (tmp_path / "other").replace(path)
+    for _ in range(2):
+        with pytest.raises(JobError) as caught:
+            await store.submit(JobRequest("{}", id="2"))
+    assert caught.value.code == "store_corrupt"
+    assert "removed or replaced" in str(caught.value) and str(path) in str(caught.value)
+    assert (await store.get("1")) is not None and (await store.get("2")) is None
+    assert [record.levelname for record in caplog.records] == ["ERROR"] and str(path) in caplog.text
+    await store.close()
+    if what == "moved":
+        # The remedy that it names.
+        for item in tmp_path.glob("aside.db*"):
+            item.rename(tmp_path / item.name.replace("aside", "jobs"))
+        store = await JobStore.open(path)
+        assert (await store.get("1")) is not None
+        await store.submit(JobRequest("{}", id="2"))
+        await store.close()
+
+
 @pytest.mark.parametrize("what", ["status = 'eaten'", "targets = '['", "targets = x'00'", "targets = 7"])
 async def test_a_row_that_nobody_wrote_is_damage(tmp_path: Path, what: str) -> None:
     path = tmp_path / "jobs.db"
