@@ -42,8 +42,10 @@ _LEAN: Final = 2.0
 """Stage B settles outlines where next to nothing of the latent is left, and learns little from what is nearly clean."""
 _PLAIN_SHARE: Final = 0.3
 """Of Stage B's pictures that show one large thing, until the last part of its course."""
-_FINE_SHARE: Final = 0.5
+_FINE_SHARE: Final = 0.3
 """Of Stage B's pictures in that last part that show something small or two things."""
+_POINTED_SHARE: Final = 0.35
+"""Of them that show a star: no other outline has as many corners, and none is learned as late."""
 _EMPHASIS: Final = 0.7
 """How much more an error near a thing counts to Stage B: this by its radius in shares of the picture."""
 
@@ -170,16 +172,21 @@ def train_decoder(
     together more often, because that is what guidance takes for its other end. Errors near things count for more.
     """
 
-    plain = np.flatnonzero([_plain(scene) for scene in data.scenes])
-    fine = np.flatnonzero([_fine(scene) for scene in data.scenes])
+    def where(which: Callable[[Scene], bool]) -> NDArray[np.intp]:
+        return np.flatnonzero([which(scene) for scene in data.scenes])
+
+    early_lessons = [(where(_plain), _PLAIN_SHARE)]
+    late_lessons = [(where(_fine), _FINE_SHARE), (where(_pointed), _POINTED_SHARE)]
 
     def loss(decoder: WuerstchenDiffNeXt, step: int, rng: np.random.Generator) -> Tensor:
         chosen = rng.integers(0, len(data.scenes), batch)
         late = step >= _FULL_FROM * course.steps
-        favoured, share = (fine, _FINE_SHARE) if late else (plain, _PLAIN_SHARE)
-        if len(favoured):
-            often = rng.random(batch) < share
-            chosen = np.where(often, favoured[rng.integers(0, len(favoured), batch)], chosen)
+        lot = rng.random(batch)
+        for favoured, share in late_lessons if late else early_lessons:
+            if len(favoured):
+                often = (lot >= 0) & (lot < share)
+                chosen = np.where(often, favoured[rng.integers(0, len(favoured), batch)], chosen)
+            lot = lot - share
         scenes = [data.scenes[index] for index in chosen]
         nothing = rng.random(batch) < _NOTHING_SHARE
         context = captions(scenes, rng, np.where(nothing, 1.0, _UNSAID_SHARE), _length(step, course))
@@ -216,6 +223,10 @@ def _plain(scene: Scene) -> bool:
 def _fine(scene: Scene) -> bool:
     """Whether outlines are short in it: what is learned last."""
     return len(scene.things) > 1 or any(thing.size == "small" for thing in scene.things)
+
+
+def _pointed(scene: Scene) -> bool:
+    return any(thing.shape == "star" for thing in scene.things)
 
 
 def _length(step: int, course: Course) -> int:
