@@ -55,7 +55,7 @@ class Canvas:
         self._prompt = prompt
         self.rest = {key: value for key, value in data.items() if key not in PARTS}
         taken = set(prompt)
-        self.reroutes = dict(_items(data, "reroutes", taken))
+        self.reroutes = {key: dict(item) for key, item in _items(data, "reroutes", taken)}
         self.primitives = {key: dict(item) for key, item in _items(data, "primitives", taken)}
         groups = {key: _group(key, item) for key, item in _items(data, "subgraphs", taken)}
         self.groups = self._nested(groups)

@@ -41,6 +41,7 @@ class Wiring:
         self._type_of = type_of
         """The type of a node's output, None where it has no such output."""
         self._settle_values()
+        self._settle_scopes()
         self.wires = [wire for node_id in prompt for wire in self._of_node(node_id)]
         self.wires += self._of_canvas()
 
@@ -59,6 +60,19 @@ class Wiring:
                     self._canvas.primitives[item]["value"] = bare(values[0])
                 else:
                     self._canvas.groups[item].values[name] = bare(values[0])
+
+    def _settle_scopes(self) -> None:
+        """What reroutes, inputs and outputs come from in other scopes comes through all that is on the way."""
+        canvas = self._canvas
+        for item, reroute in canvas.reroutes.items():
+            wire = as_link(reroute.get("from"))
+            if wire is not None and canvas.has(wire):
+                reroute["from"] = [*self._route(wire, canvas.scope(item))]
+        for group in canvas.groups.values():
+            for ports, scope in ((group.inputs, canvas.scope(group.id)), (group.outputs, group.id)):
+                for port in [*ports]:
+                    if port.wire is not None and canvas.has(port.wire):
+                        port.wire = self._route(port.wire, scope)
 
     def _of_node(self, node_id: str) -> Iterator[Wire]:
         scope = self._canvas.scope(node_id)

@@ -251,6 +251,30 @@ def test_a_sub_graph_that_was_muted_or_bypassed_here_is_so_in_comfyui(mode: int)
     assert [woken.prompt[key]["_meta"].get("mode") for key in ("5:2", "5:3")] == [None, 4]
 
 
+def test_what_the_canvas_leads_across_a_sub_graph_that_does_not_say_so_goes_through_it() -> None:
+    prompt = {
+        "6:1": entry("ToyLoadModel", {"title": "Load"}, name="a.safetensors"),
+        "5:7:2": entry("ToyPatch", {"title": "Patch"}, model=["6:1", 0], patch="p"),
+        "4": entry("ToyShow", {"title": "Show"}, item=["5:7:2", 0]),
+    }
+    frames = [
+        {
+            "id": "5",
+            "name": "Outer",
+            "inputs": [{"name": "model", "type": "MODEL"}],
+            "outputs": [{"name": "patched", "type": "MODEL", "from": ["5:7:2", 0]}],
+        },
+        {"id": "5:7", "name": "Inner", "inputs": [], "outputs": []},
+        {"id": "6", "name": "Loading", "inputs": [], "outputs": []},
+    ]
+    reroute = {"id": "9", "from": ["6:1", 0]}
+    via = {"5": {"model": ["9", 0]}, "5:7:2": {"model": ["5:-10", 0]}, "4": {"item": ["5", 0]}}
+    before = document(prompt, canvas={"subgraphs": frames, "reroutes": [reroute], "via": via})
+    again = read(json.loads(json.dumps(to_ui(before, REGISTRY))))
+    assert exactly(up_to_layout(again)["prompt"]) == exactly(up_to_layout(before)["prompt"])
+    assert before.extra["canvas"]["reroutes"] == [{"id": "9", "from": ["6:1", 0]}]
+
+
 KINDS = ["ToyInt", "ToyShow", "UiSampler", "UiLoadImage", "ToyPatch", "Nobodys"]
 VALUES: st.SearchStrategy[Any] = (
     st.none()
