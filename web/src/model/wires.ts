@@ -4,7 +4,7 @@ import { readLink } from "./document";
 import { itemOf, type Item } from "./items";
 import { isObject, type Json } from "./json";
 import { assignable, type NodeTypes } from "./types";
-import { outputType } from "./validation";
+import { outputType, reaches } from "./validation";
 import { BYPASSED, MUTED, RUN, sameJson, type Link, type Mode, type Workflow } from "./workflow";
 
 /** What stands, inside a sub-graph, for its inputs; and for its outputs. */
@@ -124,7 +124,18 @@ export function viaOf(workflow: Workflow, target: string, input: string): Link |
   const link = node.links[input];
   if (!found) return !link && begins(workflow, wire) ? wire : null;
   if ("value" in found) return !link && sameJson(found.value, node.values[input]) ? wire : null;
-  return link && link.source === found.source && link.output === found.output ? wire : null;
+  // What would wait for itself past a bypassed sub-graph is fed by nothing as long as that is bypassed.
+  if (!link) return leadsPast(workflow, wire) && reaches(workflow, found.source, target) ? wire : null;
+  return link.source === found.source && link.output === found.output ? wire : null;
+}
+
+/** Whether a link on the canvas leads past a bypassed sub-graph. */
+function leadsPast(workflow: Workflow, wire: Link): boolean {
+  for (const { source } of stepsOf(workflow, wire)) {
+    const item = itemOf(workflow, source);
+    if (item && frameMode(workflow, item) === BYPASSED) return true;
+  }
+  return false;
 }
 
 /** The inputs of a node that the canvas speaks of. */

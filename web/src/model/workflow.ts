@@ -43,12 +43,17 @@ export interface Workflow {
 
 export const EMPTY: Workflow = { title: "", nodes: {}, parameters: {}, extra: {} };
 
-/** An id that no node and nothing on the canvas has, in no sub-graph either: one more than the largest number. */
+/**
+ * An id that no node and nothing on the canvas has or begins with, in no sub-graph either: one more than the largest number.
+ * What was unpacked still has the sub-graph's number in its id, and would lie in another of that number.
+ */
 export function freeId(workflow: Workflow): string {
   let largest = 0;
   for (const id of [...Object.keys(workflow.nodes), ...canvasIds(workflow.extra["canvas"])]) {
-    const number = Number(id.slice(id.lastIndexOf(":") + 1));
-    if (Number.isSafeInteger(number) && number > largest) largest = number;
+    for (const part of id.split(":")) {
+      const number = Number(part);
+      if (Number.isSafeInteger(number) && number > largest) largest = number;
+    }
   }
   return String(largest + 1);
 }

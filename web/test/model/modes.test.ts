@@ -1,11 +1,11 @@
 /** Sub-graphs that are muted or bypassed as a whole. */
 
 import { expect, test } from "vitest";
-import { addNode, all, connect, cutWire, fragmentOf, modeOf, offAround, packNodes, paste, removeItems, removeNodes, setMode, settled, unpackSubgraph, wireUp, type Command } from "../../src/model/commands";
+import { addNode, all, connect, cutWire, declarePorts, fragmentOf, modeOf, offAround, packNodes, paste, removeItems, removeNodes, setMode, settled, unpackSubgraph, wireUp, type Command } from "../../src/model/commands";
 import { readWorkflow, writeWorkflow } from "../../src/model/document";
 import { isObject, parse, stringify } from "../../src/model/json";
 import { portsOf } from "../../src/model/ports";
-import { saidVia } from "../../src/model/wires";
+import { OUTSIDE, saidVia } from "../../src/model/wires";
 import { BYPASSED, MUTED, RUN, type Workflow } from "../../src/model/workflow";
 import { BUILT, TYPES } from "../types";
 
@@ -119,6 +119,46 @@ test("unpacked, each node is what the sub-graph was; a copy is what it is", () =
   expect(portsOf(copied, "8").inputs.map(({ name, ends }) => [name, ends])).toEqual([["latent", [{ node: "8:4", socket: "latent" }]]]);
   expect(saidVia(copied, "8", "latent")).toEqual({ source: "3", output: 0 });
   expect(modes(after(copied, setMode(["8"], RUN)))).toEqual(modes(past));
+});
+
+test("what would wait for itself past a bypassed sub-graph is fed by nothing until that runs", () => {
+  const round = after(
+    BUILT,
+    addNode("Refine", [900, 0]),
+    addNode("Refine", [1200, 0]),
+    addNode("Refine", [1500, 0]),
+    connect({ source: "4", output: 0 }, "5", "latent"),
+    connect({ source: "5", output: 0 }, "6", "latent"),
+    packNodes(["4", "6"], "Around"),
+  );
+  const past = after(round, setMode(["7"], BYPASSED));
+  expect(past.nodes["5"]?.links).toEqual({});
+  expect(after(past, setMode(["7"], MUTED)).nodes["5"]).toEqual(round.nodes["5"]);
+  expect(after(past, setMode(["7"], RUN)).nodes).toEqual(round.nodes);
+  // Another source for the sub-graph, and there is no circle.
+  const fed = after(past, connect({ source: "3", output: 0 }, "7:4", "latent"), wireUp({ source: "3", output: 0 }, "7", "latent"));
+  expect(fed.nodes["5"]?.links["latent"]).toEqual({ source: "3", output: 0 });
+});
+
+test("an output of a bypassed sub-graph takes inside only what is of its type", () => {
+  const past = after(refined, setMode(["7"], BYPASSED));
+  expect(after(past, wireUp({ source: "7:5", output: 1 }, `7:${OUTSIDE}`, "0"))).toBe(past);
+});
+
+test("a node copied out of a muted sub-graph is what it is by itself, and stays so in another", () => {
+  const muted = after(refined, setMode(["7:5"], BYPASSED), setMode(["7"], MUTED));
+  const out = after(muted, paste(fragmentOf(muted, ["7:4"]), [0, 300]), paste(fragmentOf(muted, ["7:5"]), [0, 300]));
+  expect([out.nodes["8"]?.mode, out.nodes["9"]?.mode, kept(out, "9")]).toEqual([RUN, BYPASSED, undefined]);
+  const own = after(out, setMode(["8"], MUTED));
+  const into = after(own, paste(fragmentOf(own, ["8"]), [0, 0], false, "7"));
+  expect([into.nodes["7:10"]?.mode, kept(into, "7:10")]).toEqual([MUTED, MUTED]);
+  expect(after(into, setMode(["7"], RUN)).nodes["7:10"]?.mode).toBe(MUTED);
+});
+
+test("what was packed within a sub-graph with declared outputs is led past as well", () => {
+  const packed = after(refined, declarePorts("7"), packNodes(["7:5"], "Last"), setMode(["7:8"], BYPASSED));
+  expect(packed.nodes["6"]?.links["latent"]).toEqual({ source: "7:4", output: 0 });
+  expect(after(packed, setMode(["7:8"], RUN)).nodes["6"]?.links["latent"]).toEqual({ source: "7:8:5", output: 0 });
 });
 
 test("a mode that holds no longer, because a node runs, comes to nothing", () => {

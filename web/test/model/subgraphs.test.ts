@@ -7,6 +7,7 @@ import {
   addReroute,
   all,
   connect,
+  declarePorts,
   fragmentOf,
   packNodes,
   paste,
@@ -19,7 +20,7 @@ import { readWorkflow, writeWorkflow } from "../../src/model/document";
 import { itemsOf } from "../../src/model/items";
 import { parse, stringify } from "../../src/model/json";
 import { scopeOf, subgraphsOf } from "../../src/model/subgraphs";
-import { lead, viaOf } from "../../src/model/wires";
+import { lead, saidVia, viaOf } from "../../src/model/wires";
 import { EMPTY, type Workflow } from "../../src/model/workflow";
 import { BUILT as built, TYPES } from "../types";
 
@@ -71,6 +72,19 @@ test("a copy of a sub-graph has all that is in it, under ids of its own", () => 
   // With what feeds it, and into another sub-graph.
   const inner = paste(fragmentOf(packed, ["4"]), [0, 0], true, "4")(packed, TYPES);
   expect(inner.nodes["4:5:2"]?.links).toEqual(packed.nodes["4:2"]?.links);
+});
+
+test("what is copied from within a sub-graph says nothing of that sub-graph's inputs", () => {
+  const packed = all(packNodes(["2"], "Prompting"), declarePorts("4"), packNodes(["4:2"], "Inner"))(built, TYPES);
+  const copied = paste(fragmentOf(packed, ["4:5"]), [0, 0])(packed, TYPES);
+  expect(copied.nodes["6:2"]?.links).toEqual({});
+  expect(saidVia(copied, "6:2", "clip")).toBeNull();
+  expect(saidVia(copied, "4:5:2", "clip")).toEqual({ source: "4:-10", output: 0 });
+});
+
+test("no sub-graph gets the number of one that was unpacked, whose nodes would lie in it", () => {
+  const unpacked = all(packNodes(["2"], "Prompting"), unpackSubgraph("4"))(built, TYPES);
+  expect([...subgraphsOf(packNodes(["1"], "Loading")(unpacked, TYPES))]).toEqual(["5"]);
 });
 
 test("an open sub-graph tells where its links come from and lead to, one gate for each", () => {

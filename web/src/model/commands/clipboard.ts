@@ -1,13 +1,19 @@
 /** Commands that copy: what is selected becomes a document of its own, and a document becomes part of another. */
 
+import { readLink } from "../document";
 import { isObject, type Json, type JsonObject } from "../json";
 import { itemsOf, PARTS, withItems, type Item } from "../items";
 import { scopeOf, subgraphsOf } from "../subgraphs";
-import { freeId, without, type GraphNode, type Link, type Point, type Workflow } from "../workflow";
+import { INSIDE } from "../wires";
+import { freeId, RUN, withNode, without, type GraphNode, type Link, type Point, type Workflow } from "../workflow";
 import type { Command } from "./command";
+import { asleep, awake, modeOf, offAround } from "./modes";
 import { withNames } from "./renaming";
 
-/** The chosen nodes, notes, groups and sub-graphs as a document. Links from nodes that are not among them stay as they are. */
+/**
+ * The chosen nodes, notes, groups and sub-graphs as a document. Links from nodes that are not among them stay as they are;
+ * what is muted only because a sub-graph around it is, is by itself what it was.
+ */
 export function fragmentOf(workflow: Workflow, ids: Iterable<string>): Workflow {
   const chosen = new Set(ids);
   const frames = [...subgraphsOf(workflow)].filter((id) => chosen.has(id));
@@ -23,7 +29,9 @@ export function fragmentOf(workflow: Workflow, ids: Iterable<string>): Workflow 
   const inner = isObject(via) ? Object.entries(via).filter(([target]) => within(target) || frames.includes(target)) : [];
   if (inner.length) canvas["via"] = Object.fromEntries(inner);
   const extra: Record<string, Json> = { ...(groups.length && { groups }), ...(Object.keys(canvas).length && { canvas }) };
-  return { title: "", nodes, parameters: {}, extra };
+  const fragment: Workflow = { title: "", nodes, parameters: {}, extra };
+  const woken = Object.values(nodes).filter(({ id }) => offAround(workflow, id) && !offAround(fragment, id));
+  return woken.reduce((found, { id }) => withNode(found, id, awake), fragment);
 }
 
 /** What is copied by itself; reroutes and primitives only with the sub-graph that they lie in. */
@@ -60,6 +68,7 @@ export function paste(fragment: Workflow, by: Point, outer = false, scope = ""):
   return (workflow) => {
     const subgraphs = subgraphsOf(fragment);
     const ids = idsFor(fragment, workflow, scope);
+    const off = scope && (modeOf(workflow, scope) !== RUN || offAround(workflow, scope));
     const linked: Record<string, GraphNode> = {};
     for (const node of Object.values(fragment.nodes)) {
       const cut = Object.keys(node.links).filter((input) => {
@@ -67,7 +76,8 @@ export function paste(fragment: Workflow, by: Point, outer = false, scope = ""):
         return !(source in fragment.nodes) && !(outer && source in workflow.nodes);
       });
       const pos: Point = scopeOf(node.id, subgraphs) ? node.pos : [node.pos[0] + by[0], node.pos[1] + by[1]];
-      linked[node.id] = { ...node, links: without(node.links, cut), pos };
+      const own = off && !offAround(fragment, node.id) ? asleep(node) : node;
+      linked[node.id] = { ...own, links: without(node.links, cut), pos };
     }
     const copy = withNames({ ...fragment, nodes: linked }, ids);
     let found: Workflow = Object.keys(linked).length ? { ...workflow, nodes: { ...workflow.nodes, ...copy.nodes } } : workflow;
@@ -83,14 +93,17 @@ export function paste(fragment: Workflow, by: Point, outer = false, scope = ""):
       found = withItems(found, item.part, (list) => [...list, own ? data : ({ ...data, id: id(list) } as JsonObject)], holder);
     }
     const via = isObject(copy.extra["canvas"]) ? copy.extra["canvas"]["via"] : undefined;
-    return isObject(via) ? withVias(found, via, copied, outer) : found;
+    return isObject(via) ? withVias(found, via, copy, outer) : found;
   };
 }
 
-/** What feeds a sub-graph that was copied feeds the copy only with `outer`. */
-function withVias(workflow: Workflow, more: JsonObject, copied: ReadonlySet<string>, outer: boolean): Workflow {
-  const subgraphs = subgraphsOf(workflow);
-  const kept = Object.entries(more).filter(([target]) => (copied.has(target) ? outer || scopeOf(target, copied) : scopeOf(target, subgraphs)));
+/** The document with what a copy says of links on the canvas: of those that begin outside it only with `outer`. */
+function withVias(workflow: Workflow, more: JsonObject, copy: Workflow, outer: boolean): Workflow {
+  const sources = new Set([...Object.keys(copy.nodes), ...itemsOf(copy).flatMap(({ key, part }) => (part === "subgraphs" ? [key, `${key}:${INSIDE}`] : [key]))]);
+  const kept = Object.entries(more).flatMap(([target, inputs]) => {
+    const led = isObject(inputs) ? Object.entries(inputs).filter(([, wire]) => outer || sources.has(readLink(wire)?.source ?? "")) : [];
+    return led.length ? [[target, Object.fromEntries(led)] as const] : [];
+  });
   const canvas = isObject(workflow.extra["canvas"]) ? workflow.extra["canvas"] : {};
   const via = isObject(canvas["via"]) ? canvas["via"] : {};
   if (!kept.length) return workflow;

@@ -2,8 +2,9 @@
 
 import { itemOf, itemsOf, withItem, type Item } from "../items";
 import { isObject } from "../json";
+import { reaches } from "../validation";
 import { frameMode, lead, saidVia, viaInputs, viaOf } from "../wires";
-import { BYPASSED, MUTED, RUN, sameJson, withNode, without, type GraphNode, type Mode, type Workflow } from "../workflow";
+import { BYPASSED, MUTED, RUN, sameJson, withNode, without, type GraphNode, type Link, type Mode, type Workflow } from "../workflow";
 import type { Command } from "./command";
 import { declarePorts } from "./ports";
 
@@ -38,27 +39,26 @@ function setFrameMode(id: string, mode: Mode): Command {
     if (modeOf(workflow, id) === mode) return workflow;
     const before = mode === BYPASSED ? declarePorts(id)(workflow, types) : workflow;
     // A mode that does not hold, because some node runs, would hold once that is muted.
-    const stale = itemsOf(before).filter((item) => item.data["mode"] !== undefined && frameMode(before, item) === RUN && item.part === "subgraphs");
+    const stale = itemsOf(before).filter((item) => item.part === "subgraphs" && item.data["mode"] !== undefined && frameMode(before, item) === RUN);
     let found = stale.reduce((next, { key }) => withItem(next, key, ({ data }) => without(data, ["mode"])), before);
     found = withItem(found, id, ({ data }) => (mode === RUN ? without(data, ["mode"]) : { ...data, mode }));
-    const off = itemsOf(found).filter((item) => item.part === "subgraphs" && item.data["mode"] !== undefined);
-    for (const key of Object.keys(found.nodes)) {
-      if (!key.startsWith(`${id}:`)) continue;
-      if (mode === RUN && off.some((item) => key.startsWith(`${item.key}:`))) continue;
-      found = withNode(found, key, mode === RUN ? awake : modeOf(workflow, id) === RUN && !offAround(before, key) ? asleep : same);
-    }
+    const inside = Object.keys(found.nodes).filter((key) => key.startsWith(`${id}:`));
+    if (mode === RUN) {
+      const off = itemsOf(found).filter(({ part, data }) => part === "subgraphs" && data["mode"] !== undefined);
+      const woken = inside.filter((key) => !off.some((item) => key.startsWith(`${item.key}:`)));
+      found = woken.reduce((next, key) => withNode(next, key, awake), found);
+    } else found = inside.filter((key) => !offAround(before, key)).reduce((next, key) => withNode(next, key, asleep), found);
     return relead(before, found);
   };
 }
 
-const same = (node: GraphNode): GraphNode => node;
-
 /** A node muted because its sub-graph is, with what it is by itself kept where ComfyUI's format has it too. */
-function asleep(node: GraphNode): GraphNode {
+export function asleep(node: GraphNode): GraphNode {
   return { ...withKept(node, node.mode), mode: MUTED };
 }
 
-function awake(node: GraphNode): GraphNode {
+/** A node of a sub-graph that runs again: what it was by itself. */
+export function awake(node: GraphNode): GraphNode {
   const ui = node.meta["ui"];
   const kept = isObject(ui) ? ui["mode"] : undefined;
   return { ...withKept(node, RUN), mode: kept === MUTED || kept === BYPASSED ? kept : RUN };
@@ -72,20 +72,24 @@ function withKept(node: GraphNode, mode: Mode): GraphNode {
 
 /** The document with the links that the canvas draws led to what they lead to now, where they still are what they were before. */
 function relead(before: Workflow, now: Workflow): Workflow {
+  const led: { readonly id: string; readonly input: string; readonly is: Link }[] = [];
   let found = now;
   for (const { id, links } of Object.values(now.nodes))
     for (const input of viaInputs(now, id)) {
-      const old = before.nodes[id];
-      const wire = saidVia(now, id, input);
-      if (!old || old.links[input] !== links[input] || !sameJson(said(before, id, input), said(now, id, input)) || !viaOf(before, id, input)) continue;
-      const [was, is] = [lead(before, wire), lead(now, wire)];
-      if (was === is || sameJson(was && { ...was }, is && { ...is })) continue;
-      found = withNode(found, id, (node) => {
-        const bare = { ...node, links: without(node.links, [input]) };
-        if (!is) return bare;
-        return "value" in is ? { ...bare, values: { ...node.values, [input]: is.value } } : { ...bare, links: { ...bare.links, [input]: is } };
-      });
+      if (before.nodes[id]?.links[input] !== links[input] || !sameJson(said(before, id, input), said(now, id, input)) || !viaOf(before, id, input)) continue;
+      const is = lead(now, saidVia(now, id, input));
+      const value = is && "value" in is ? is.value : undefined;
+      if (is && !("value" in is)) led.push({ id, input, is });
+      if (viaOf(now, id, input)) continue;
+      found = withNode(found, id, (node) => ({
+        ...node,
+        links: without(node.links, [input]),
+        ...(value !== undefined && { values: { ...node.values, [input]: value } }),
+      }));
     }
+  // The old links are gone by now: what would still wait for itself is fed by nothing.
+  for (const { id, input, is } of led)
+    if (!found.nodes[id]?.links[input] && !reaches(found, is.source, id)) found = withNode(found, id, (node) => ({ ...node, links: { ...node.links, [input]: is } }));
   return found;
 }
 
@@ -96,7 +100,7 @@ function said(workflow: Workflow, id: string, input: string): [string, number] |
 
 /** What an edit made of the document, with what is in muted and bypassed sub-graphs, and is led past them, kept as they say. */
 export function settled(before: Workflow, now: Workflow): Workflow {
-  const off = itemsOf(before).filter((item) => item.part === "subgraphs" && item.data["mode"] !== undefined && frameMode(before, item) !== RUN);
+  const off = itemsOf(before).filter((item) => frameMode(before, item) !== RUN);
   if (now === before || !off.length) return now;
   let found = now;
   for (const { key, data } of off) {

@@ -6,7 +6,7 @@ import { portsOf, type BoxPort } from "../ports";
 import { scopeOf, subgraphsOf, type Port } from "../subgraphs";
 import type { NodeTypes } from "../types";
 import { inputOf } from "../validation";
-import { declared, INSIDE, saidVia, viaInputs, viaOf, wireType } from "../wires";
+import { declared, INSIDE, OUTSIDE, saidVia, viaInputs, viaOf, wireType } from "../wires";
 import { without, type Link, type Workflow } from "../workflow";
 import type { Command } from "./command";
 import { disconnect } from "./links";
@@ -24,9 +24,9 @@ export function declarePorts(id: string): Command {
     /** The link led through the ports on its way, which are made where there are none. */
     function led(target: string, input: string, link: Link): Link {
       if (inside(target) === inside(link.source)) return link;
-      const ways: { wire: Link } = { wire: link };
-      [found, ways.wire] = route(found, types, link, scopeOf(target, subgraphs), inputOf(workflow, types, target, input) ? input : null);
-      return ways.wire;
+      const [routed, way] = route(found, types, link, scopeOf(target, subgraphs), inputOf(workflow, types, target, input) ? input : null);
+      found = routed;
+      return way;
     }
     for (const item of itemsOf(workflow)) {
       const from = item.part === "reroutes" && Array.isArray(item.data["from"]) ? (item.data["from"] as readonly Json[]) : null;
@@ -35,12 +35,16 @@ export function declarePorts(id: string): Command {
         const next = led(item.key, "", wire);
         if (next !== wire) found = withItem(found, item.key, ({ data }) => ({ ...data, from: [next.source, next.output] }));
       }
-      if (item.part === "subgraphs")
-        for (const input of viaInputs(workflow, item.key)) {
-          const wire = saidVia(workflow, item.key, input);
-          const next = wire && led(item.key, input, wire);
-          if (next !== wire) found = withVia(found, item.key, input, next);
-        }
+      if (item.part !== "subgraphs") continue;
+      for (const input of viaInputs(workflow, item.key)) {
+        const wire = saidVia(workflow, item.key, input);
+        const next = wire && led(item.key, input, wire);
+        if (next !== wire) found = withVia(found, item.key, input, next);
+      }
+      for (const [index, { from: wire }] of declared(item, "outputs").entries()) {
+        const next = wire && led(`${item.key}:${OUTSIDE}`, String(index), wire);
+        if (next && next !== wire) found = withPorts(found, item.key, "outputs", (list) => list.map((one, at) => (at === index ? { ...one, from: [next.source, next.output] } : one)));
+      }
     }
     for (const node of Object.values(workflow.nodes))
       for (const input of new Set([...Object.keys(node.links), ...viaInputs(workflow, node.id)])) {

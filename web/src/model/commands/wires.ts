@@ -86,7 +86,7 @@ function feedInput(wire: Link, frame: Item, name: string): Command {
     const index = declared(frame, "inputs").findIndex((port) => port.name === name);
     if (index < 0 || passes(workflow, wire, inside, index)) return workflow;
     const fed = fedBy(workflow, inside, index);
-    if (!fed.length && !assignable(wireType(workflow, types, wire), declared(frame, "inputs")[index]?.type ?? "*")) return workflow;
+    if (!assignable(wireType(workflow, types, wire), declared(frame, "inputs")[index]?.type ?? "*")) return workflow;
     const found = withVia(workflow, frame.key, name, wire);
     return refed(found, fed.map(({ target, input }) => ({ target, input, wire: saidVia(workflow, target, input) })))(workflow, types);
   };
@@ -97,7 +97,8 @@ function feedOutput(wire: Link, frame: Item, index: number): Command {
   return (workflow, types) => {
     const port = portsOf(workflow, frame.key).outputs.find((one) => one.index === index);
     if (!port || passes(workflow, wire, frame.key, index)) return workflow;
-    if (!port.ends.length && !assignable(wireType(workflow, types, wire), port.type ?? "*")) return workflow;
+    // Those that take it are asked below, but not behind a sub-graph that is bypassed.
+    if (!assignable(wireType(workflow, types, wire), port.type ?? "*")) return workflow;
     const found = withPorts(workflow, frame.key, "outputs", (list) => list.map((one, at) => (at === index ? { ...one, from: [wire.source, wire.output] } : one)));
     const own = { source: frame.key, output: index };
     return refed(found, port.ends.map(({ node, socket }) => ({ target: node, input: socket, wire: viaOf(workflow, node, socket) ?? own })))(workflow, types);

@@ -1,6 +1,6 @@
 import { useReactFlow } from "@xyflow/react";
 import { useMemo, useState } from "react";
-import { connect, disconnect } from "../../model/commands";
+import { cutWire, wireUp } from "../../model/commands";
 import { inOrder } from "../../model/order";
 import { connectable } from "../../model/validation";
 import type { InputType } from "../../model/types";
@@ -99,7 +99,7 @@ function Source({ node, input, title, workflow }: SourceProps) {
         value={now ? keyOf(now) : ""}
         onChange={(event) => {
           const chosen = offered.find(({ link }) => keyOf(link) === event.target.value);
-          edit(chosen ? connect(chosen.link, node.id, input.name) : disconnect(node.id, input.name));
+          edit(chosen ? wireUp(chosen.link, node.id, input.name) : cutWire(node.id, input.name));
         }}
       >
         <option value="">{t("list.nothing")}</option>
