@@ -7,6 +7,7 @@ import { frameMode, lead, saidVia, viaInputs, viaOf } from "../wires";
 import { BYPASSED, MUTED, RUN, sameJson, withNode, without, type GraphNode, type Link, type Mode, type Workflow } from "../workflow";
 import type { Command } from "./command";
 import { declarePorts } from "./ports";
+import { withVia } from "./wires";
 
 /** Mute, bypass or run nodes and sub-graphs. */
 export function setMode(ids: readonly string[], mode: Mode): Command {
@@ -98,14 +99,22 @@ function said(workflow: Workflow, id: string, input: string): [string, number] |
   return wire && [wire.source, wire.output];
 }
 
-/** What an edit made of the document, with what is in muted and bypassed sub-graphs, and is led past them, kept as they say. */
+/**
+ * What an edit made of the document, with what is in muted and bypassed sub-graphs, and is led past them, kept as they say. What
+ * the canvas says of a link that has become another one is forgotten: it would hold again by chance.
+ */
 export function settled(before: Workflow, now: Workflow): Workflow {
+  if (now === before) return now;
   const off = itemsOf(before).filter((item) => frameMode(before, item) !== RUN);
-  if (now === before || !off.length) return now;
   let found = now;
   for (const { key, data } of off) {
     if (itemOf(now, key)?.data["mode"] !== data["mode"]) continue;
     for (const node of Object.values(now.nodes)) if (node.mode !== MUTED && node.id.startsWith(`${key}:`)) found = withNode(found, node.id, asleep);
   }
-  return relead(before, found);
+  return withoutStale(off.length ? relead(before, found) : found);
+}
+
+function withoutStale(workflow: Workflow): Workflow {
+  const stale = Object.keys(workflow.nodes).flatMap((id) => viaInputs(workflow, id).map((input) => [id, input] as const)).filter(([id, input]) => !viaOf(workflow, id, input));
+  return stale.reduce((found, [id, input]) => withVia(found, id, input, null), workflow);
 }
