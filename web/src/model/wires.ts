@@ -2,7 +2,7 @@
 
 import { readLink } from "./document";
 import { itemOf, type Item } from "./items";
-import { isObject, type Json } from "./json";
+import { isObject, type Json, type JsonObject } from "./json";
 import { assignable, type NodeTypes } from "./types";
 import { outputType, reaches } from "./validation";
 import { BYPASSED, MUTED, RUN, sameJson, type Link, type Mode, type Workflow } from "./workflow";
@@ -100,10 +100,15 @@ export function wireType(workflow: Workflow, types: NodeTypes, wire: Link): stri
   return typeof value === "boolean" ? "BOOLEAN" : "STRING";
 }
 
+/** All that the canvas says of where links come from, by what they lead to and its input. */
+export function vias(workflow: Workflow): JsonObject {
+  const { canvas } = workflow.extra;
+  return isObject(canvas) && isObject(canvas["via"]) ? canvas["via"] : {};
+}
+
 /** What the canvas says that an input's link comes from, whether or not it still holds. */
 export function saidVia(workflow: Workflow, target: string, input: string): Link | null {
-  const { canvas } = workflow.extra;
-  const via = isObject(canvas) && isObject(canvas["via"]) ? canvas["via"][target] : undefined;
+  const via = vias(workflow)[target];
   return isObject(via) ? readLink(via[input] ?? null) : null;
 }
 
@@ -140,8 +145,7 @@ function leadsPast(workflow: Workflow, wire: Link): boolean {
 
 /** The inputs of a node that the canvas speaks of. */
 export function viaInputs(workflow: Workflow, target: string): string[] {
-  const { canvas } = workflow.extra;
-  const via = isObject(canvas) && isObject(canvas["via"]) ? canvas["via"][target] : undefined;
+  const via = vias(workflow)[target];
   return isObject(via) ? Object.keys(via) : [];
 }
 

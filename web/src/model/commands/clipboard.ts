@@ -4,7 +4,7 @@ import { readLink } from "../document";
 import { isObject, type Json, type JsonObject } from "../json";
 import { itemsOf, PARTS, withItems, type Item } from "../items";
 import { scopeOf, subgraphsOf } from "../subgraphs";
-import { INSIDE } from "../wires";
+import { INSIDE, vias } from "../wires";
 import { freeId, RUN, withNode, without, type GraphNode, type Link, type Point, type Workflow } from "../workflow";
 import type { Command } from "./command";
 import { asleep, awake, modeOf, offAround } from "./modes";
@@ -25,8 +25,7 @@ export function fragmentOf(workflow: Workflow, ids: Iterable<string>): Workflow 
   const groups = part("groups");
   const canvas: Record<string, Json> = {};
   for (const name of PARTS) if (name !== "groups" && part(name).length) canvas[name] = part(name);
-  const via = isObject(workflow.extra["canvas"]) ? workflow.extra["canvas"]["via"] : undefined;
-  const inner = isObject(via) ? Object.entries(via).filter(([target]) => within(target) || frames.includes(target)) : [];
+  const inner = Object.entries(vias(workflow)).filter(([target]) => within(target) || frames.includes(target));
   if (inner.length) canvas["via"] = Object.fromEntries(inner);
   const extra: Record<string, Json> = { ...(groups.length && { groups }), ...(Object.keys(canvas).length && { canvas }) };
   const fragment: Workflow = { title: "", nodes, parameters: {}, extra };
@@ -92,22 +91,20 @@ export function paste(fragment: Workflow, by: Point, outer = false, scope = ""):
       const id = (list: readonly Json[]) => (item.part === "notes" && scope ? `${scope}:${freshKey(list, scope)}` : freshKey(list));
       found = withItems(found, item.part, (list) => [...list, own ? data : ({ ...data, id: id(list) } as JsonObject)], holder);
     }
-    const via = isObject(copy.extra["canvas"]) ? copy.extra["canvas"]["via"] : undefined;
-    return isObject(via) ? withVias(found, via, copy, outer) : found;
+    return withVias(found, copy, outer);
   };
 }
 
 /** The document with what a copy says of links on the canvas: of those that begin outside it only with `outer`. */
-function withVias(workflow: Workflow, more: JsonObject, copy: Workflow, outer: boolean): Workflow {
+function withVias(workflow: Workflow, copy: Workflow, outer: boolean): Workflow {
   const sources = new Set([...Object.keys(copy.nodes), ...itemsOf(copy).flatMap(({ key, part }) => (part === "subgraphs" ? [key, `${key}:${INSIDE}`] : [key]))]);
-  const kept = Object.entries(more).flatMap(([target, inputs]) => {
+  const kept = Object.entries(vias(copy)).flatMap(([target, inputs]) => {
     const led = isObject(inputs) ? Object.entries(inputs).filter(([, wire]) => outer || sources.has(readLink(wire)?.source ?? "")) : [];
     return led.length ? [[target, Object.fromEntries(led)] as const] : [];
   });
   const canvas = isObject(workflow.extra["canvas"]) ? workflow.extra["canvas"] : {};
-  const via = isObject(canvas["via"]) ? canvas["via"] : {};
   if (!kept.length) return workflow;
-  return { ...workflow, extra: { ...workflow.extra, canvas: { ...canvas, via: { ...via, ...Object.fromEntries(kept) } } } };
+  return { ...workflow, extra: { ...workflow.extra, canvas: { ...canvas, via: { ...vias(workflow), ...Object.fromEntries(kept) } } } };
 }
 
 /** An id that no item of a list has. Groups of ComfyUI have numbers, notes have texts; the number as text is free in both. */

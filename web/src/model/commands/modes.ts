@@ -3,7 +3,7 @@
 import { itemOf, itemsOf, withItem, type Item } from "../items";
 import { isObject } from "../json";
 import { reaches } from "../validation";
-import { frameMode, lead, saidVia, viaInputs, viaOf } from "../wires";
+import { frameMode, lead, saidVia, viaInputs, viaOf, vias } from "../wires";
 import { BYPASSED, MUTED, RUN, sameJson, withNode, without, type GraphNode, type Link, type Mode, type Workflow } from "../workflow";
 import type { Command } from "./command";
 import { declarePorts } from "./ports";
@@ -115,6 +115,9 @@ export function settled(before: Workflow, now: Workflow): Workflow {
 }
 
 function withoutStale(workflow: Workflow): Workflow {
-  const stale = Object.keys(workflow.nodes).flatMap((id) => viaInputs(workflow, id).map((input) => [id, input] as const)).filter(([id, input]) => !viaOf(workflow, id, input));
+  const stale = Object.keys(vias(workflow))
+    .filter((id) => id in workflow.nodes)
+    .flatMap((id) => viaInputs(workflow, id).map((input) => [id, input] as const))
+    .filter(([id, input]) => !viaOf(workflow, id, input));
   return stale.reduce((found, [id, input]) => withVia(found, id, input, null), workflow);
 }

@@ -1,5 +1,6 @@
 /** Commands on what sub-graphs say they take and give. */
 
+import { readLink } from "../document";
 import { itemOf, itemsOf, withItem } from "../items";
 import { isObject, type Json } from "../json";
 import { portsOf, type BoxPort } from "../ports";
@@ -29,9 +30,8 @@ export function declarePorts(id: string): Command {
       return way;
     }
     for (const item of itemsOf(workflow)) {
-      const from = item.part === "reroutes" && Array.isArray(item.data["from"]) ? (item.data["from"] as readonly Json[]) : null;
-      if (from && typeof from[1] === "number") {
-        const wire = { source: String(from[0]), output: from[1] };
+      const wire = item.part === "reroutes" ? readLink(item.data["from"] ?? null) : null;
+      if (wire) {
         const next = led(item.key, "", wire);
         if (next !== wire) found = withItem(found, item.key, ({ data }) => ({ ...data, from: [next.source, next.output] }));
       }
@@ -81,13 +81,13 @@ function withPort(workflow: Workflow, id: string, side: Side, wire: Link, base: 
     return from?.source === wire.source && from.output === wire.output;
   });
   if (same >= 0) return [workflow, same];
-  const name = freeName(base, ports.map((port) => port.name));
+  const name = freePortName(base, ports.map((port) => port.name));
   const own = side === "outputs" ? { name, type, from: [wire.source, wire.output] } : { name, type };
   const found = withPorts(workflow, id, side, (list) => [...list, own]);
   return [side === "outputs" ? found : withVia(found, id, name, wire), ports.length];
 }
 
-function freeName(base: string, taken: readonly string[]): string {
+function freePortName(base: string, taken: readonly string[]): string {
   let name = base;
   for (let count = 2; taken.includes(name); count++) name = `${base}_${count}`;
   return name;

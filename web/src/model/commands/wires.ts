@@ -1,12 +1,13 @@
 /** Commands on reroutes and primitives, and on links that begin or end at them. */
 
+import { readLink } from "../document";
 import { itemOf, withItem, withItems, type Item } from "../items";
 import { isObject, type Json, type JsonObject } from "../json";
 import { scopeOf, subgraphsOf } from "../subgraphs";
 import { assignable } from "../types";
 import { inputOf } from "../validation";
 import { portsOf } from "../ports";
-import { behind, declared, fedBy, INSIDE, lead, OUTSIDE, passes, saidVia, viaInputs, viaOf, wireType } from "../wires";
+import { behind, declared, fedBy, INSIDE, lead, OUTSIDE, passes, saidVia, viaInputs, viaOf, vias, wireType } from "../wires";
 import { freeId, without, type Link, type Point, type Workflow } from "../workflow";
 import type { Command } from "./command";
 import { connect, disconnect } from "./links";
@@ -16,7 +17,7 @@ import { setValue } from "./values";
 export function withVia(workflow: Workflow, target: string, input: string, wire: Link | null): Workflow {
   if (!wire && !saidVia(workflow, target, input)) return workflow;
   const canvas = isObject(workflow.extra["canvas"]) ? workflow.extra["canvas"] : {};
-  const via = isObject(canvas["via"]) ? canvas["via"] : {};
+  const via = vias(workflow);
   const old = isObject(via[target]) ? via[target] : {};
   const inputs: JsonObject = wire ? { ...old, [input]: [wire.source, wire.output] } : without(old, [input]);
   const next: JsonObject = Object.keys(inputs).length ? { ...via, [target]: inputs } : without(via, [target]);
@@ -128,11 +129,6 @@ function refed(found: Workflow, ends: readonly { target: string; input: string; 
   };
 }
 
-function linkOf(value: Json): Link | null {
-  const [source, output] = value as readonly Json[];
-  return typeof output === "number" ? { source: String(source), output } : null;
-}
-
 /** Cut the link into an input, or into a reroute or a sub-graph's port and with it every input behind it. */
 export function cutWire(target: string, input: string): Command {
   return (workflow, types) => {
@@ -169,15 +165,15 @@ export function removeReroutes(ids: readonly string[]): Command {
     for (const key of ids) {
       const item = itemOf(found, key);
       if (item?.part !== "reroutes" && item?.part !== "primitives") continue;
-      const from = item.part === "reroutes" && Array.isArray(item.data["from"]) ? linkOf(item.data["from"]) : null;
+      const from = item.part === "reroutes" ? readLink(item.data["from"] ?? null) : null;
       const past = from && !(from.source in found.nodes) ? from : null;
       for (const target of [...Object.keys(found.nodes), ...subgraphsOf(found)])
         for (const input of viaInputs(found, target))
           if (saidVia(found, target, input)?.source === key) found = withVia(found, target, input, past);
       found = withItems(found, "reroutes", (list) =>
-        list.some((other) => isObject(other) && Array.isArray(other["from"]) && linkOf(other["from"])?.source === key)
+        list.some((other) => isObject(other) && readLink(other["from"] ?? null)?.source === key)
           ? list.map((other) =>
-              isObject(other) && Array.isArray(other["from"]) && linkOf(other["from"])?.source === key
+              isObject(other) && readLink(other["from"] ?? null)?.source === key
                 ? from
                   ? { ...other, from: [from.source, from.output] }
                   : without<Json>(other, ["from"])
