@@ -147,6 +147,34 @@ def against_diffusers(setup: Setup, pool: ModelPool) -> dict[str, float]:
         }
 
 
+def parts_against_diffusers(setup: Setup, pool: ModelPool) -> dict[str, dict[str, float]]:
+    """One call of the U-Net with guidance, and one decode, against those of diffusers on the same weights."""
+    model, vae = setup.checkpoint.MODEL, setup.checkpoint.VAE
+    with pool.network(model) as network, pool.vae(vae) as autoencoder, torch.no_grad():
+        pipeline = _pipeline(network.module, autoencoder, model).to(network.device)
+        latents = torch.randn(setup.latent.samples.shape).to(network.device, network.dtype)
+        x = torch.cat([latents, latents])
+        context = (
+            torch.cat([setup.negative, setup.positive]).repeat_interleave(len(latents), dim=0).to(latents)
+        )
+        timestep = torch.full((len(x),), 500.0, device=network.device)
+        scaled = latents / pipeline.vae.config.scaling_factor
+        return {
+            "network": paired(
+                lambda: network(x, timestep, context),
+                lambda: pipeline.unet(x, timestep, encoder_hidden_states=context).sample,
+                setup.repeats,
+                network.device,
+            ),
+            "decoder": paired(
+                lambda: autoencoder.decode(latents),
+                lambda: pipeline.vae.decode(scaled).sample,
+                setup.repeats,
+                network.device,
+            ),
+        }
+
+
 def _pipeline(module: torch.nn.Module, autoencoder: Autoencoder, model: Model) -> Any:
     from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionPipeline, UNet2DConditionModel
 
@@ -240,7 +268,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="fp32")
-    parser.add_argument("--only", choices=("bare", "diffusers", "bf16"))
+    parser.add_argument("--only", choices=("bare", "diffusers", "parts", "bf16"))
     given = parser.parse_args()
     if given.checkpoint is None:
         parser.error("there is no embedded model: name a --checkpoint")
@@ -267,6 +295,8 @@ def main() -> None:
         found["against_bare_calls"] = against_bare_calls(setup, pool)
     if given.only in (None, "diffusers"):
         found["against_diffusers"] = against_diffusers(setup, pool)
+    if given.only in (None, "parts"):
+        found["parts_against_diffusers"] = parts_against_diffusers(setup, pool)
     if given.only in (None, "bf16"):
         low = ModelPool(Runtime(folders, device=given.device, dtype="bf16"))
         found["bf16_against_fp32"] = in_bf16(setup, pool, low)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nodes.models.networks.layers import Conv2d, GroupNorm, attend, cast
+from nodes.models.networks.convolutions import STRIP, Conv2d
+from nodes.models.networks.layers import GroupNorm, attend, cast
 from nodes.models.networks.steps import Norm, Step, Steps, local, of_input
-
-STRIP = 1 << 23
-"""Elements of an input that a convolution takes at once on a CPU."""
 
 
 class StripConv(Conv2d):
@@ -94,7 +92,7 @@ class Upsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (b, c, h, w) to (b, c, 2 h, 2 w)."""
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        return self.conv.of_doubled(x)
 
 
 def _middle(channels: int, groups: int) -> nn.ModuleDict:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from nodes.models.networks.clip_text import Layer
-from nodes.models.networks.layers import Conv2d, Embedding, LayerNorm, Linear
+from nodes.models.networks.convolutions import Conv2d
+from nodes.models.networks.layers import Embedding, LayerNorm, Linear
 
 
 class Encoded(NamedTuple):

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nodes.models.networks.layers import BatchNorm2d, Conv2d
+from nodes.models.networks.convolutions import Conv2d
+from nodes.models.networks.layers import BatchNorm2d
 
 Stage = tuple[str, int, int, int, int, int]
 """(`fused` or `mb`, expansion, stride of the first block, input channels, output channels, blocks)."""

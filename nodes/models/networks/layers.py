@@ -30,25 +30,6 @@ class Linear(nn.Linear):
         return F.linear(x, self.weight.to(x.dtype), cast(self.bias, x))
 
 
-class Conv2d(nn.Conv2d):
-    """`nn.Conv2d` in its input's dtype."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply to (batch, in, height, width)."""
-        if self.weight.dtype == x.dtype:
-            return self._conv_forward(x, self.weight, self.bias)
-        return self._conv_forward(x, self.weight.to(x.dtype), cast(self.bias, x))
-
-
-class ConvTranspose2d(nn.ConvTranspose2d):
-    """`nn.ConvTranspose2d` in its input's dtype."""
-
-    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """Apply to (batch, in, height, width)."""
-        weight, bias = self.weight.to(x.dtype), cast(self.bias, x)
-        return F.conv_transpose2d(x, weight, bias, self.stride, self.padding)  # type: ignore[arg-type]
-
-
 class BatchNorm2d(nn.Module):
     """Batch normalisation in its input's dtype, without the count of batches, which nothing reads."""
 

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nodes.models.networks.layers import BatchNorm2d, Conv2d, ConvTranspose2d, Embedding, Linear
+from nodes.models.networks.convolutions import Conv2d, ConvTranspose2d
+from nodes.models.networks.layers import BatchNorm2d, Embedding, Linear
 from nodes.models.networks.steps import Step, Steps, local
 
 _EPS = 1e-6

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nodes.models.networks.convolutions import Conv2d, ConvTranspose2d
 from nodes.models.networks.denoising import DenoisingModule
 from nodes.models.networks.hooks import NO_HOOKS, Hooks, Place
-from nodes.models.networks.layers import Conv2d, ConvTranspose2d, Linear
+from nodes.models.networks.layers import Linear
 from nodes.models.networks.wuerstchen_blocks import (
     BlockShape,
     ChannelNorm,

@@ -6,8 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from nodes.models.networks.convolutions import Conv2d, ConvTranspose2d
 from nodes.models.networks.efficientnet import EfficientNetEncoder
-from nodes.models.networks.layers import BatchNorm2d, Conv2d, ConvTranspose2d
+from nodes.models.networks.layers import BatchNorm2d
 
 Arguments = tuple[tuple[str, Any], ...]
 

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nodes.models.networks.convolutions import Conv2d
 from nodes.models.networks.denoising import DenoisingModule
 from nodes.models.networks.hooks import NO_HOOKS, AttentionPlace, Hooks, Place
-from nodes.models.networks.layers import Conv2d, GroupNorm, LayerNorm, Linear, attend, sinusoidal
+from nodes.models.networks.layers import GroupNorm, LayerNorm, Linear, attend, sinusoidal
 
 
 class ResBlock(nn.Module):
@@ -156,6 +157,8 @@ class Upsample(nn.Module):
 
     def forward(self, x: Tensor, size: torch.Size) -> Tensor:
         """Map (b, c, h, w) to (b, c, *size)."""
+        if size == (2 * x.shape[-2], 2 * x.shape[-1]):
+            return self.conv.of_doubled(x)
         return self.conv(F.interpolate(x, size=tuple(size), mode="nearest"))
 
 

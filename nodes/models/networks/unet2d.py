@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nodes.models.networks.convolutions import Conv2d
 from nodes.models.networks.denoising import DenoisingModule
 from nodes.models.networks.hooks import NO_HOOKS, AttentionPlace, Hooks, Place
-from nodes.models.networks.layers import Conv2d, Embedding, GroupNorm, Linear, attend, sinusoidal
+from nodes.models.networks.layers import Embedding, GroupNorm, Linear, attend, sinusoidal
 
 
 class ResnetBlock(nn.Module):
@@ -96,6 +97,8 @@ class Upsample(nn.Module):
 
     def forward(self, x: Tensor, size: torch.Size) -> Tensor:
         """Map (b, c, h, w) to (b, c, *size)."""
+        if size == (2 * x.shape[-2], 2 * x.shape[-1]):
+            return self.conv.of_doubled(x)
         return self.conv(F.interpolate(x, size=tuple(size), mode="nearest"))
 
 

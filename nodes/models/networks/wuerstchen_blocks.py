@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nodes.models.networks.convolutions import Conv2d
 from nodes.models.networks.hooks import AttentionPlace, Hooks, Place
-from nodes.models.networks.layers import Conv2d, Linear, attend
+from nodes.models.networks.layers import Linear, attend
 
 _EPS = 1e-6
 _POSITIONS = 10000.0

@@ -7,9 +7,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from nodes.models.networks.convolutions import Conv2d
 from nodes.models.networks.denoising import DenoisingModule
 from nodes.models.networks.hooks import NO_HOOKS, Hooks, Place
-from nodes.models.networks.layers import Conv2d, Linear
+from nodes.models.networks.layers import Linear
 from nodes.models.networks.wuerstchen_blocks import (
     BlockShape,
     ChannelNorm,

@@ -15,8 +15,8 @@ from nodes.models.autoencoder import Autoencoder, crop
 from nodes.models.coding import coding
 from nodes.models.loading import empty_module
 from nodes.models.memory import peak_of
-from nodes.models.networks.autoencoder_kl import STRIP, AutoencoderKL, StripConv
-from nodes.models.networks.layers import Conv2d
+from nodes.models.networks.autoencoder_kl import AutoencoderKL, StripConv
+from nodes.models.networks.convolutions import STRIP, Conv2d
 from nodes.models.pool import ModelPool
 from nodes.stable_diffusion.loaders import load_checkpoint
 from nodes.values import Architecture
