@@ -84,8 +84,20 @@ class Workflow:
         data = read_file(Path(path))
         name = Path(path).name
         if is_picture(data):
-            return embedded(data, name, registry, listing)
+            return cls.of_picture(data, name, registry, listing)
         return cls.loads(data, registry, name=name)
+
+    @classmethod
+    def of_picture(
+        cls,
+        data: bytes,
+        name: str,
+        registry: Mapping[str, NodeSpec] | None = None,
+        listing: Callable[[str], list[str]] | None = None,
+    ) -> Workflow:
+        """The workflow that a PNG or a WebP carries; `load` says more. Raises ValidationError."""
+        carried = embedded(data, name, registry, listing)
+        return cls.from_data(carried.data, registry, name=carried.name).with_problems(carried.problems)
 
     @classmethod
     def loads(
@@ -123,7 +135,7 @@ class Workflow:
             if isinstance(data.get("nodes"), list):
                 from nodegraph.formats.comfy_ui import from_ui
 
-                return from_ui(data, registry, name)
+                return cls.of_json(from_ui(data, registry, name), name)
             if "prompt" in data:
                 return cls.of_json(data, name)
             if data:

@@ -4,7 +4,7 @@
     Negative prompt: blurry
     Steps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 1, Size: 512x768, Model: dream
 
-What cannot be carried over is said in the workflow's `problems`; the text itself becomes a note on the canvas.
+What cannot be carried over is said as problems; the text itself becomes a note on the canvas.
 """
 
 from __future__ import annotations
@@ -14,14 +14,11 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nodegraph.errors import Problem, nearest
 from nodegraph.formats.json_text import refuse
 from nodegraph.node import NodeSpec
-
-if TYPE_CHECKING:
-    from nodegraph.workflow import Workflow
 
 Listing = Callable[[str], list[str]]
 """Names of the files of a folder kind, such as `checkpoints`."""
@@ -100,8 +97,8 @@ def from_parameters(
     registry: Mapping[str, NodeSpec] | None = None,
     listing: Listing | None = None,
     name: str = "the parameters text",
-) -> Workflow:
-    """The text-to-image workflow of a parameters text.
+) -> tuple[dict[str, Any], list[Problem]]:
+    """The document of a text-to-image workflow of a parameters text, and what could not be carried over.
 
     `registry` says which samplers and nodes there are, `listing` which model files. Raises ValidationError where the text
     is none.
@@ -110,7 +107,8 @@ def from_parameters(
         refuse(
             f"{name} does not say how many Steps were taken: it is no parameters text.", code="invalid_prompt"
         )
-    return _Maker(text, registry, listing).workflow()
+    maker = _Maker(text, registry, listing)
+    return maker.document(), maker.problems
 
 
 @dataclass
@@ -121,9 +119,7 @@ class _Maker:
     problems: list[Problem] = field(default_factory=list)
     nodes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def workflow(self) -> Workflow:
-        from nodegraph.workflow import Workflow
-
+    def document(self) -> dict[str, Any]:
         positive, negative, facts = _split(self.text)
         tags: list[tuple[str, str, list[float]]] = []
         positive, negative = (self._prompt(item, facts, tags) for item in (positive, negative))
@@ -151,14 +147,13 @@ class _Maker:
         self._add("9", "SaveImage", images=["8", 0], filename_prefix="A1111")
         self._left_out(facts)
         note = {"id": "note", "text": self.text, "pos": [0, -340], "size": [480, 260]}
-        document = {
+        return {
             "nodegraph": 1,
             "title": "Text to image",
             "parameters": {key: {"node": node, "input": item} for key, (node, item) in _PARAMETERS.items()},
             "canvas": {"notes": [note]},
             "prompt": self.nodes,
         }
-        return Workflow.from_data(document).with_problems(self.problems)
 
     def _add(self, node_id: str, class_type: str, **inputs: Any) -> None:
         meta: dict[str, Any] = {"pos": [*_PLACES[node_id]]} if node_id in _PLACES else {}

@@ -1,4 +1,4 @@
-"""ComfyUI's UI format, which people share, into a Workflow.
+"""ComfyUI's UI format, which people share, into a document.
 
 The file says where nodes lie and what was typed into their widgets, in order and without names; the names come
 from the node types. Reroutes, primitives, notes and sub-graph instances are no nodes: their links are resolved,
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nodegraph.formats import widgets
 from nodegraph.formats.json_text import check, refuse
@@ -18,21 +18,16 @@ from nodegraph.formats.ui_parts import INSIDE, NOTES, PRIMITIVE, REROUTE, Json, 
 from nodegraph.modes import BYPASSED, MUTED
 from nodegraph.node import NodeSpec
 
-if TYPE_CHECKING:
-    from nodegraph.workflow import Workflow
-
 _COLORS = ("color", "bgcolor")
 
 
-def from_ui(data: Json, registry: Mapping[str, NodeSpec] | None, name: str) -> Workflow:
-    """The workflow of a UI graph.
+def from_ui(data: Json, registry: Mapping[str, NodeSpec] | None, name: str) -> dict[str, Any]:
+    """The document of a UI graph.
 
     Muted and bypassed nodes stay, with their mode in `_meta`; so do nodes whose type is not registered, with what the
     file says of them. Raises ValidationError where the file is malformed, or where no registry is given to name its
     widgets.
     """
-    from nodegraph.workflow import Workflow
-
     if registry is None:
         refuse(f"{name} is in ComfyUI's UI format, which can be read only where node types are known.")
     try:
@@ -43,7 +38,7 @@ def from_ui(data: Json, registry: Mapping[str, NodeSpec] | None, name: str) -> W
     # Parts of it lie deeper than they did in the file.
     check(document, name)
     document["extra_data"] = {"extra_pnginfo": {"workflow": data}}
-    return Workflow.of_json(document, name)
+    return document
 
 
 class _Reader:

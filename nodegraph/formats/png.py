@@ -9,7 +9,8 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nodegraph.errors import Problem, ValidationError
@@ -19,7 +20,6 @@ from nodegraph.limits import MAX_BYTES
 
 if TYPE_CHECKING:
     from nodegraph.node import NodeSpec
-    from nodegraph.workflow import Workflow
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _EXIF_TEXT_TAGS = (0x010E, 0x010F, 0x0110)
@@ -32,19 +32,26 @@ def is_picture(data: bytes) -> bool:
     return data.startswith(PNG_SIGNATURE) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
 
 
+@dataclass(frozen=True)
+class Carried:
+    """What a picture carries: JSON of any of the formats, what it is called, and what could not be carried over."""
+
+    data: dict[str, Any]
+    name: str
+    problems: Sequence[Problem] = ()
+
+
 def embedded(
     data: bytes,
     name: str,
     registry: Mapping[str, NodeSpec] | None = None,
     listing: Callable[[str], list[str]] | None = None,
-) -> Workflow:
-    """The workflow that a picture carries.
+) -> Carried:
+    """The workflow that a picture carries, whose data is not checked yet.
 
     A whole document is preferred, then the API form, then the UI format, then A1111's parameters, whose models are looked
     for in `listing`. Raises ValidationError where there is none.
     """
-    from nodegraph.workflow import Workflow
-
     texts = texts_of(data)
     workflow: Any = None
     if "workflow" in texts:
@@ -54,16 +61,18 @@ def embedded(
             if "prompt" not in texts:
                 raise
     if isinstance(workflow, dict) and "nodegraph" in workflow:
-        return Workflow.from_data(workflow, registry, name=f"the workflow in {name}")
+        return Carried(workflow, f"the workflow in {name}")
     if "prompt" in texts:
         prompt = parse(texts["prompt"], f"the prompt in {name}")
         if isinstance(prompt, dict) and isinstance(workflow, dict):
             prompt = {"prompt": prompt, "extra_data": {"extra_pnginfo": {"workflow": workflow}}}
-        return Workflow.from_data(_object(prompt, name), registry, name=f"the prompt in {name}")
+        return Carried(_object(prompt, name), f"the prompt in {name}")
     if workflow is not None:
-        return Workflow.from_data(_object(workflow, name), registry, name=f"the workflow in {name}")
+        return Carried(_object(workflow, name), f"the workflow in {name}")
     if is_parameters(texts.get("parameters", "")):
-        return from_parameters(texts["parameters"], registry, listing, f"the parameters in {name}")
+        called = f"the parameters in {name}"
+        document, problems = from_parameters(texts["parameters"], registry, listing, called)
+        return Carried(document, called, problems)
     refuse(f"{name} is a picture that carries no workflow.", code="invalid_prompt")
 
 

@@ -148,14 +148,14 @@ async def convert(request: web.Request) -> web.Response:
 
 def _converted(state: State, data: Any, to: str) -> web.Response:
     from nodegraph.formats.conversion import text_of
-    from nodegraph.formats.png import embedded, is_picture
+    from nodegraph.formats.png import is_picture
     from nodegraph.workflow import Workflow
 
     registry = state.catalogue.registry
     if isinstance(data, bytes):
         if not is_picture(data):
             raise Refused(400, "not_a_picture", "the body is neither a PNG nor a WebP.")
-        workflow = embedded(data, "the picture", registry, state.folders.list)
+        workflow = Workflow.of_picture(data, "the picture", registry, state.folders.list)
     else:
         workflow = Workflow.from_data(data, registry, name="the file")
     text = text_of(workflow, to, registry)

@@ -84,14 +84,14 @@ async def put_workflow(request: web.Request) -> web.Response:
 
 
 def _save(state: State, path: Path, data: Any) -> None:
-    from nodegraph.formats.png import embedded, is_picture
+    from nodegraph.formats.png import is_picture
     from nodegraph.workflow import Workflow
 
     registry = state.catalogue.registry
     if isinstance(data, bytes):
         if not is_picture(data):
             raise Refused(400, "not_a_picture", "the body is neither a PNG nor a WebP.")
-        workflow = embedded(data, "the picture", registry)
+        workflow = Workflow.of_picture(data, "the picture", registry, state.folders.list)
     else:
         workflow = Workflow.from_data(data, registry)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -30,7 +30,8 @@ Model hash: abc, Model: dream_v1.5, VAE: ft-mse.safetensors, Clip skip: 2, RNG: 
 
 
 def made(text: str, registry: Any = REGISTRY) -> Workflow:
-    return from_parameters(text, registry, lambda kind: FILES[kind])
+    document, problems = from_parameters(text, registry, lambda kind: FILES[kind])
+    return Workflow.from_data(document).with_problems(problems)
 
 
 def said(text: str) -> str:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from nodegraph.errors import ValidationError
-from nodegraph.formats.png import embedded, texts_of
+from nodegraph.formats.png import texts_of
 from nodegraph.workflow import Workflow
 from tests.nodegraph.toy import toy_registry
 
@@ -57,7 +57,7 @@ def test_the_prompt_of_a_png(tmp_path: Path, compressed: bool) -> None:
 def test_utf8_in_a_latin1_chunk_is_understood() -> None:
     body = b"prompt\0" + json.dumps(PROMPT, ensure_ascii=False).encode()
     chunk = struct.pack(">I", len(body)) + b"tEXt" + body + struct.pack(">I", zlib.crc32(b"tEXt" + body))
-    assert embedded(b"\x89PNG\r\n\x1a\n" + chunk, "x.png").prompt == PROMPT
+    assert Workflow.of_picture(b"\x89PNG\r\n\x1a\n" + chunk, "x.png").prompt == PROMPT
 
 
 def test_a_whole_document_is_preferred(tmp_path: Path) -> None:
