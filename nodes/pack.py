@@ -28,6 +28,7 @@ PACK = Pack(
         "nodes.custom_sampling",
         "nodes.published_schedules",
         "nodes.stable_diffusion.loaders",
+        "nodes.stable_diffusion.lora",
         "nodes.stable_diffusion.text",
         "nodes.stable_diffusion.vae",
         "nodes.wuerstchen.loaders",

@@ -273,6 +273,10 @@ class Clip:
     patches: tuple[Patch, ...] = ()
     dtype: Literal["fp32", "bf16", "fp16"] | None = None
 
+    def patched(self, patch: Patch) -> Clip:
+        """This recipe with one more patch."""
+        return replace(self, patches=(*self.patches, patch))
+
 
 @value("CLIP_VISION")
 @dataclass(frozen=True)

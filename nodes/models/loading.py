@@ -13,7 +13,7 @@ from nodegraph.node import NodeError
 from nodes.models.identity import files_identity
 from nodes.models.ldm_keys import Source, sources
 from nodes.models.networks import build
-from nodes.models.tensor_file import TensorReader, read_headers
+from nodes.models.tensor_file import TensorHeader, TensorReader, read_headers
 from nodes.values import Architecture, Weights
 
 FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
@@ -59,13 +59,7 @@ def read_tensors(weights: Weights, module: nn.Module, placement: Placement) -> L
     Tensors that need no change on the CPU stay mapped to the file; the others are read one at a time, so that no
     part of the file counts as memory beside them. Raises NodeError where the files are gone or have changed.
     """
-    try:
-        unchanged = files_identity(weights.paths) == weights.identity
-    except OSError as error:
-        raise _gone(weights, "is gone") from error
-    if not unchanged:
-        raise _gone(weights, "has changed since it was loaded")
-    header = read_headers(weights.paths)
+    header = header_of(weights)
     prefix = weights.prefix
     keys = [key[len(prefix) :] for key in header.tensors if key.startswith(prefix)]
     named = sources(weights.part, weights.layout, keys)
@@ -75,6 +69,17 @@ def read_tensors(weights: Weights, module: nn.Module, placement: Placement) -> L
             for name, wanted in module.state_dict().items()
         }
         return Loaded(tensors, reader.maps)
+
+
+def header_of(weights: Weights) -> TensorHeader:
+    """Return the header of the files of `weights`. Raises NodeError where they are gone or have changed."""
+    try:
+        unchanged = files_identity(weights.paths) == weights.identity
+    except OSError as error:
+        raise _gone(weights, "is gone") from error
+    if not unchanged:
+        raise _gone(weights, "has changed since it was loaded")
+    return read_headers(weights.paths)
 
 
 def _place(reader: TensorReader, prefix: str, source: Source, wanted: Tensor, placement: Placement) -> Tensor:

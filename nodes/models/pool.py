@@ -222,25 +222,27 @@ class ModelPool(Resource):
             return _Entry(assemble(key.architecture, loaded.tensors), loaded.tensors, loaded.maps)
         base = self._acquire(_Key(key.weights, key.architecture, key.placement))
         try:
-            tensors = self._patched(base.tensors, key.patches)
+            tensors = self._patched(key.architecture, base.tensors, key.patches)
         finally:
             with self._lock:
                 base.pins -= 1
         return _Entry(assemble(key.architecture, tensors), tensors)
 
-    def _patched(self, base: Mapping[str, Tensor], patches: tuple[Patch, ...]) -> dict[str, Tensor]:
+    def _patched(
+        self, architecture: Architecture, base: Mapping[str, Tensor], patches: tuple[Patch, ...]
+    ) -> dict[str, Tensor]:
         """The base's tensors, the very same where no patch changes them."""
         tensors = dict(base)
-        changes = [(patch, self._patches.weight(patch)) for patch in patches]
-        affected = [(patch, change, change.keys(patch, tensors)) for patch, change in changes]
+        shapes = {name: tuple(tensor.shape) for name, tensor in base.items()}
+        found = [self._patches.weight(patch).changes(patch, architecture, shapes) for patch in patches]
         for name, tensor in base.items():
-            ours = [(patch, change) for patch, change, names in affected if name in names]
+            ours = [changes[name] for changes in found if name in changes]
             if not ours:
                 continue
             # In float32 from the stored values, rounded once at the end.
             changed = tensor.float()
-            for patch, change in ours:
-                changed = change.apply(patch, name, changed)
+            for change in ours:
+                changed = change(changed)
             tensors[name] = changed.to(tensor.dtype)
         return tensors
 

@@ -6,7 +6,7 @@ is handed to and is never stored on a module. Sampling and guidance patches belo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,17 +14,20 @@ from torch import Tensor
 
 from nodegraph.node import NodeError
 from nodes.models.networks.hooks import NO_HOOKS, Hooks
-from nodes.values import Patch
+from nodes.models.patches.lora import LoraPatch
+from nodes.values import Architecture, Patch
 
 
 class WeightPatch(Protocol):
     """A change to some tensors of a network."""
 
-    def keys(self, patch: Patch, names: Iterable[str]) -> frozenset[str]:
-        """Return which of the network's parameter names it changes."""
+    def changes(
+        self, patch: Patch, architecture: Architecture, shapes: Mapping[str, tuple[int, ...]]
+    ) -> Mapping[str, Callable[[Tensor], Tensor]]:
+        """Return by parameter name what gives the changed tensor for the tensor, both float32; the given one stays.
 
-    def apply(self, patch: Patch, name: str, tensor: Tensor) -> Tensor:
-        """Return the changed tensor, float32, for `tensor`, float32; the given one stays as it is."""
+        `shapes` are those of all parameters. Raises NodeError where the patch does not fit the network.
+        """
 
 
 class CallPatch(Protocol):
@@ -61,5 +64,5 @@ def _unknown(patch: Patch) -> NodeError:
     return NodeError(f"nothing here knows the {patch.kind} patch {patch.name!r}.", code="unknown_patch")
 
 
-PATCHES = PatchRegistry(weights={}, calls={})
+PATCHES = PatchRegistry(weights={"lora": LoraPatch()}, calls={})
 """The built-in patches."""

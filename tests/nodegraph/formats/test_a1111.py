@@ -100,7 +100,6 @@ def test_samplers_and_schedules(line: str, sampler: str, schedule: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("<lora:ink:0.8>a\nSteps: 5", "the LoRA 'ink' (strength 0.8) is left out"),
         ("<hypernet:x:1>\nSteps: 5", "<hypernet:x> has no counterpart"),
         ("[a:b:0.5]\nSteps: 5", "words that change during the run"),
         ("a BREAK b\nSteps: 5", "the word BREAK"),
@@ -124,8 +123,8 @@ def test_what_is_lost_is_said(text: str, message: str) -> None:
 
 
 def test_loras_are_loaded_where_there_is_a_node_for_them() -> None:
-    known = {**REGISTRY, "LoraLoader": REGISTRY["CheckpointLoaderSimple"]}
-    workflow = made("a <lora:ink:0.8> <lora:ink:0.5:0.25>\nSteps: 5", known)
+    text = "a <lora:ink:0.8> <lora:ink:0.5:0.25>\nSteps: 5"
+    workflow = made(text)
     assert workflow.prompt["20"]["inputs"] == {
         "model": ["4", 0],
         "clip": ["4", 1],
@@ -136,6 +135,9 @@ def test_loras_are_loaded_where_there_is_a_node_for_them() -> None:
     assert workflow.prompt["21"]["inputs"]["strength_model"] == 0.25
     assert workflow.prompt["3"]["inputs"]["model"] == ["21", 0]
     assert workflow.prompt["6"]["inputs"]["text"] == "a"
+    without = made(text, {name: spec for name, spec in REGISTRY.items() if name != "LoraLoader"})
+    assert "20" not in without.prompt
+    assert any("the LoRA 'ink' (strength 0.8) is left out" in problem.message for problem in without.problems)
 
 
 def test_a_png_of_a1111(tmp_path: Path) -> None:

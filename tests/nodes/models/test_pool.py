@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from nodes.models.patches import PatchRegistry
 from nodes.models.pool import ModelPool
 from nodes.models.tensor_file import read_header
 from nodes.stable_diffusion.loaders import Checkpoint, load_checkpoint
-from nodes.values import Model, Patch
+from nodes.values import Architecture, Model, Patch
 
 
 @pytest.fixture
@@ -31,13 +31,12 @@ def recipes(first: Any) -> Checkpoint:
 class Scale:
     """A weight patch that multiplies the output convolution."""
 
-    def keys(self, patch: Patch, names: Iterable[str]) -> frozenset[str]:
-        return frozenset(name for name in names if name == "out.2.weight")
-
-    def apply(self, patch: Patch, name: str, tensor: Tensor) -> Tensor:
+    def changes(
+        self, patch: Patch, architecture: Architecture, shapes: Mapping[str, tuple[int, ...]]
+    ) -> dict[str, Callable[[Tensor], Tensor]]:
         by = dict(patch.parameters)["by"]
         assert isinstance(by, float)
-        return tensor * by
+        return {"out.2.weight": lambda tensor: tensor * by}
 
 
 def scaled(model: Model, by: float) -> Model:
