@@ -5,6 +5,8 @@ from __future__ import annotations
 import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +45,13 @@ def empty_module(architecture: Architecture) -> nn.Module:
     """Return the module without memory for its parameters."""
     with torch.device("meta"):
         return build(architecture).eval().requires_grad_(False)
+
+
+@lru_cache(64)
+def parameter_shapes(architecture: Architecture) -> Mapping[str, tuple[int, ...]]:
+    """Return the shapes of all parameters and buffers by name."""
+    state = empty_module(architecture).state_dict()
+    return MappingProxyType({name: tuple(tensor.shape) for name, tensor in state.items()})
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ By kind, with s = strength * alpha / rank (alpha the rank where a file gives non
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -23,13 +24,18 @@ Factors = Mapping[str, Tensor]
 
 def fits(kind: str, shapes: Mapping[str, tuple[int, ...]], weight: tuple[int, ...]) -> bool:
     """Whether factors of these shapes make a change of a weight of that shape."""
-    factors = {role: torch.empty(shape, device="meta") for role, shape in shapes.items() if role != "alpha"}
+    return shapes.get("alpha", ()) in ((), (1,)) and _fits(kind, tuple(sorted(shapes.items())), weight)
+
+
+@lru_cache(4096)
+def _fits(kind: str, shapes: tuple[tuple[str, tuple[int, ...]], ...], weight: tuple[int, ...]) -> bool:
+    factors = {role: torch.empty(shape, device="meta") for role, shape in shapes if role != "alpha"}
     try:
         rows = _CHANGES[kind](factors).shape[0]
         changed(kind, factors, torch.empty(weight, device="meta"), 1.0)
     except (RuntimeError, ValueError, IndexError):
         return False
-    return rows == weight[0] and (shapes.get("alpha", ()) in ((), (1,)))
+    return rows == weight[0]
 
 
 def changed(kind: str, factors: Factors, weight: Tensor, strength: float) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import math
 import mmap
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,7 +19,7 @@ from nodegraph.node import NodeError, Resource, Runtime
 from nodes.models.autoencoder import Autoencoder
 from nodes.models.devices import Placing
 from nodes.models.embeddings import embedding_file, read_embedding
-from nodes.models.loading import Placement, assemble, empty_module, read_tensors
+from nodes.models.loading import Placement, assemble, empty_module, parameter_shapes, read_tensors
 from nodes.models.network import Network
 from nodes.models.networks.clip_text import ClipText
 from nodes.models.networks.clip_vision import ClipVision as ClipVisionModule
@@ -233,7 +234,7 @@ class ModelPool(Resource):
     ) -> dict[str, Tensor]:
         """The base's tensors, the very same where no patch changes them."""
         tensors = dict(base)
-        shapes = {name: tuple(tensor.shape) for name, tensor in base.items()}
+        shapes = parameter_shapes(architecture)
         found = [self._patches.weight(patch).changes(patch, architecture, shapes) for patch in patches]
         for name, tensor in base.items():
             ours = [changes[name] for changes in found if name in changes]
@@ -264,5 +265,4 @@ def _needed(key: _Key) -> int:
     if key.patches:
         return 0
     size = 2 if key.placement.dtype is None else key.placement.dtype.itemsize
-    count: int = sum(tensor.numel() for tensor in empty_module(key.architecture).state_dict().values())
-    return count * size
+    return size * sum(math.prod(shape) for shape in parameter_shapes(key.architecture).values())

@@ -9,7 +9,7 @@ from typing import Annotated, NamedTuple
 from nodegraph.node import Choice, Context, NodeError, Range, node
 from nodes.models.adapters import AdapterFile, matched, read_adapters
 from nodes.models.identity import files_identity
-from nodes.models.loading import empty_module
+from nodes.models.loading import parameter_shapes
 from nodes.models.tensor_file import read_header
 from nodes.values import Architecture, Clip, Model, Patch, Weights
 
@@ -79,8 +79,7 @@ def _read(path: Path) -> AdapterFile:
 
 def _used(file: AdapterFile, architecture: Architecture) -> set[str]:
     """What the file has for a network, by the file's names. Raises NodeError where something is of another shape."""
-    shapes = {name: tuple(tensor.shape) for name, tensor in empty_module(architecture).state_dict().items()}
-    return {called for called, _ in matched(file, architecture, shapes).values()}
+    return {called for called, _ in matched(file, architecture, parameter_shapes(architecture)).values()}
 
 
 def _unused(file: AdapterFile, wanted: str) -> NodeError:
