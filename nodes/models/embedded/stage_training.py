@@ -42,9 +42,9 @@ _LEAN: Final = 2.0
 """Stage B settles outlines where next to nothing of the latent is left, and learns little from what is nearly clean."""
 _PLAIN_SHARE: Final = 0.3
 """Of Stage B's pictures that show one large thing, until the last part of its course."""
-_FINE_SHARE: Final = 0.3
-"""Of Stage B's pictures in that last part that show something small or two things."""
-_POINTED_SHARE: Final = 0.35
+_PAIR_SHARE: Final = 0.4
+"""Of Stage B's pictures in that last part that show two things, which are small."""
+_POINTED_SHARE: Final = 0.25
 """Of them that show a star: no other outline has as many corners, and none is learned as late."""
 _EMPHASIS: Final = 0.7
 """How much more an error near a thing counts to Stage B: this by its radius in shares of the picture."""
@@ -176,7 +176,7 @@ def train_decoder(
         return np.flatnonzero([which(scene) for scene in data.scenes])
 
     early_lessons = [(where(_plain), _PLAIN_SHARE)]
-    late_lessons = [(where(_fine), _FINE_SHARE), (where(_pointed), _POINTED_SHARE)]
+    late_lessons = [(where(_paired), _PAIR_SHARE), (where(_pointed), _POINTED_SHARE)]
 
     def loss(decoder: WuerstchenDiffNeXt, step: int, rng: np.random.Generator) -> Tensor:
         chosen = rng.integers(0, len(data.scenes), batch)
@@ -220,9 +220,8 @@ def _plain(scene: Scene) -> bool:
     return len(scene.things) == 1 and scene.things[0].size == "large"
 
 
-def _fine(scene: Scene) -> bool:
-    """Whether outlines are short in it: what is learned last."""
-    return len(scene.things) > 1 or any(thing.size == "small" for thing in scene.things)
+def _paired(scene: Scene) -> bool:
+    return len(scene.things) > 1
 
 
 def _pointed(scene: Scene) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -43,6 +44,11 @@ _LEAN: Final = 2.0
 """The lessons' density rises with the time to this power less 1: colours are settled where the picture is nearly all noise."""
 
 
+_NEAR: Final = 4
+"""Colours nearest to a thing's, its own among them, that are no background of it: the model leaves the background to the
+noise, and where it was taught all but the thing's own it drew that now and then, and nothing could be seen."""
+
+
 def build_pixel_unet() -> UNet2DModel:
     """The network: 32, 16 and 8 pixels a side, attention at the last, about 0.5 M parameters."""
     from diffusers import UNet2DModel
@@ -61,11 +67,20 @@ def build_pixel_unet() -> UNet2DModel:
     )
 
 
+def _by_distance(colour: str) -> list[str]:
+    """All colours, from itself to the one that is farthest from it."""
+
+    def distance(other: str) -> float:
+        return math.dist(COLOURS[colour], COLOURS[other])
+
+    return sorted(COLOURS, key=distance)
+
+
 def random_class_scene(rng: np.random.Generator, index: int) -> Scene:
-    """A scene of a class: its shape and colour in the middle, medium or large, on any other colour."""
+    """A scene of a class: its shape and colour in the middle, medium or large, on a colour that it stands out from."""
     colours = list(COLOURS)
     shape, colour = SHAPES[index // len(colours)], colours[index % len(colours)]
-    background = str(rng.choice([name for name in colours if name != colour]))
+    background = str(rng.choice(_by_distance(colour)[_NEAR:]))
     return single(shape, colour, str(rng.choice(("medium", "large"))), background, "centre", rng)
 
 
