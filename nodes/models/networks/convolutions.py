@@ -61,6 +61,20 @@ class ConvTranspose2d(nn.ConvTranspose2d):
         return F.conv_transpose2d(x, weight, bias, self.stride, self.padding)  # type: ignore[arg-type]
 
 
+class Upsample(nn.Module):
+    """Nearest-neighbour enlargement and a convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor, size: torch.Size) -> Tensor:
+        """Map (b, c, h, w) to (b, c, *size)."""
+        if size == (2 * x.shape[-2], 2 * x.shape[-1]):
+            return self.conv.of_doubled(x)
+        return self.conv(F.interpolate(x, size=tuple(size), mode="nearest"))
+
+
 def _quick(x: Tensor) -> bool:
     # Sums of half-precision weights would be rounded, and a GPU's library has quick routes of its own.
     return x.device.type == "cpu" and x.dtype == torch.float32

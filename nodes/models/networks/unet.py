@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nodes.models.networks.convolutions import Conv2d
+from nodes.models.networks.convolutions import Conv2d, Upsample
 from nodes.models.networks.denoising import DenoisingModule
 from nodes.models.networks.hooks import NO_HOOKS, AttentionPlace, Hooks, Place
 from nodes.models.networks.layers import GroupNorm, LayerNorm, Linear, attend, sinusoidal
@@ -146,20 +146,6 @@ class Downsample(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (b, c, h, w) to (b, c, ceil(h / 2), ceil(w / 2))."""
         return self.op(x)
-
-
-class Upsample(nn.Module):
-    """Nearest-neighbour enlargement and a convolution."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, x: Tensor, size: torch.Size) -> Tensor:
-        """Map (b, c, h, w) to (b, c, *size)."""
-        if size == (2 * x.shape[-2], 2 * x.shape[-1]):
-            return self.conv.of_doubled(x)
-        return self.conv(F.interpolate(x, size=tuple(size), mode="nearest"))
 
 
 class UNet(DenoisingModule):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nodes.models.networks.convolutions import Conv2d
+from nodes.models.networks.convolutions import Conv2d, Upsample
 from nodes.models.networks.denoising import DenoisingModule
 from nodes.models.networks.hooks import NO_HOOKS, AttentionPlace, Hooks, Place
 from nodes.models.networks.layers import Embedding, GroupNorm, Linear, attend, sinusoidal
@@ -86,20 +86,6 @@ class Downsample(nn.Module):
             return self.conv(x)
         height, width = x.shape[-2:]
         return self.conv(F.pad(x, (0, max(1, 3 - width), 0, max(1, 3 - height))))
-
-
-class Upsample(nn.Module):
-    """Nearest-neighbour enlargement and a convolution."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, x: Tensor, size: torch.Size) -> Tensor:
-        """Map (b, c, h, w) to (b, c, *size)."""
-        if size == (2 * x.shape[-2], 2 * x.shape[-1]):
-            return self.conv.of_doubled(x)
-        return self.conv(F.interpolate(x, size=tuple(size), mode="nearest"))
 
 
 class Level(nn.Module):
