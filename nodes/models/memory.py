@@ -8,6 +8,7 @@ torch; benchmarks/memory_estimates.py measures how far that goes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, cast
@@ -23,7 +24,7 @@ from torch.utils._pytree import tree_leaves
 from nodes.diffusion.reads import CondForm, reads
 from nodes.models.coding import coding
 from nodes.models.ldm_keys import sources
-from nodes.models.loading import Placement, empty_module
+from nodes.models.loading import Placement, empty_module, parameter_shapes
 from nodes.models.networks.denoising import DenoisingModule
 from nodes.models.tensor_file import read_headers
 from nodes.values import Architecture, Weights
@@ -178,14 +179,14 @@ def vision_bytes(architecture: Architecture, batch: int) -> int:
 @lru_cache(maxsize=64)
 def weight_bytes(weights: Weights, architecture: Architecture, placement: Placement) -> int:
     """Return what a network's weights take where they are placed. Raises NodeError where their files are gone."""
-    state: dict[str, Tensor] = empty_module(architecture).state_dict()
+    counts = {name: math.prod(shape) for name, shape in parameter_shapes(architecture).items()}
     if placement.dtype is not None:
-        return sum(tensor.numel() for tensor in state.values()) * placement.dtype.itemsize
+        return sum(counts.values()) * placement.dtype.itemsize
     header = read_headers(weights.paths)
     keys = [key.removeprefix(weights.prefix) for key in header.tensors if key.startswith(weights.prefix)]
     named = sources(weights.part, weights.layout, keys)
-    stored = {name: header.tensors[weights.prefix + named[name].key].dtype for name in state}
-    return sum(tensor.numel() * placement.of(stored[name]).itemsize for name, tensor in state.items())
+    stored = {name: header.tensors[weights.prefix + named[name].key].dtype for name in counts}
+    return sum(count * placement.of(stored[name]).itemsize for name, count in counts.items())
 
 
 @lru_cache(maxsize=64)

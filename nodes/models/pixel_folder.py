@@ -149,9 +149,9 @@ def _attention(types: Sequence[str], known: Mapping[str, bool], name: str) -> tu
 
 def _check_whole(found: Found, architecture: Architecture, name: str) -> None:
     """Raise NodeError where the file holds more than the configuration says: the picture would be another."""
-    from nodes.models.loading import empty_module
+    from nodes.models.loading import parameter_shapes
 
-    surplus = sorted(found.shapes.keys() - empty_module(architecture).state_dict().keys())
+    surplus = sorted(found.shapes.keys() - parameter_shapes(architecture).keys())
     if surplus:
         raise NodeError(
             f"config.json of {name} leaves out {len(surplus)} tensors of its weights, such as {surplus[0]}.",
