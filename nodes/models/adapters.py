@@ -7,7 +7,7 @@ dots or with underscores, under the prefixes of several trainers; all of them ar
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from nodegraph.node import NodeError
 from nodes.models.ldm_keys import unet_to_diffusers
@@ -35,19 +35,8 @@ _ROLES: Mapping[str, str] = {
     ".dora_scale": "magnitude",
     ".lora_magnitude_vector": "magnitude",
     ".lora_magnitude_vector.weight": "magnitude",
-    ".hada_w1_a": "hada_w1_a",
-    ".hada_w1_b": "hada_w1_b",
-    ".hada_w2_a": "hada_w2_a",
-    ".hada_w2_b": "hada_w2_b",
-    ".hada_t1": "hada_t1",
-    ".hada_t2": "hada_t2",
-    ".lokr_w1": "lokr_w1",
-    ".lokr_w1_a": "lokr_w1_a",
-    ".lokr_w1_b": "lokr_w1_b",
-    ".lokr_w2": "lokr_w2",
-    ".lokr_w2_a": "lokr_w2_a",
-    ".lokr_w2_b": "lokr_w2_b",
-    ".lokr_t2": "lokr_t2",
+    **{f".hada_{part}": f"hada_{part}" for part in ("w1_a", "w1_b", "w2_a", "w2_b", "t1", "t2")},
+    **{f".lokr_{part}": f"lokr_{part}" for part in ("w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b", "t2")},
     ".diff": "diff",
     ".diff_b": "diff_b",
     ".w_norm": "diff",
@@ -79,17 +68,19 @@ _OTHER_MODELS = (
 class Adapter:
     """The factors of one module: keys of the file by role, of the kind `lora`, `loha`, `lokr` or `diff`."""
 
+    name: str
+    """What the file calls the module."""
     kind: str
     keys: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class AdapterFile:
-    """What an adapter file holds: adapters by the module's name in the file, and the keys that are none's."""
+    """What an adapter file holds: adapters, and the keys that are none's."""
 
     header: TensorHeader
-    adapters: Mapping[str, Adapter]
-    others: tuple[str, ...] = field(default=())
+    adapters: tuple[Adapter, ...]
+    others: tuple[str, ...]
 
     @property
     def name(self) -> str:
@@ -114,7 +105,7 @@ def read_adapters(header: TensorHeader) -> AdapterFile:
         else:
             roles.setdefault(key.removesuffix(suffix), {})[_ROLES[suffix]] = key
     name = header.paths[0].name
-    adapters = {module: Adapter(_kind(name, module, keys), keys) for module, keys in roles.items()}
+    adapters = tuple(Adapter(module, _kind(name, module, keys), keys) for module, keys in roles.items())
     if not adapters:
         raise NodeError(
             f"{name} is not a LoRA.",
@@ -137,34 +128,34 @@ def _kind(name: str, module: str, keys: Mapping[str, str]) -> str:
     )
 
 
-def matched(
-    file: AdapterFile, architecture: Architecture, shapes: Mapping[str, Shape]
-) -> dict[str, tuple[str, Adapter]]:
-    """Return the file's adapters of a network: its module -> the module's name in the file, and the adapter.
+def matched(file: AdapterFile, architecture: Architecture, shapes: Mapping[str, Shape]) -> dict[str, Adapter]:
+    """Return the file's adapters of a network by its module.
 
     `shapes` are the network's by parameter name. Raises NodeError where factors do not fit the weight that they are for.
     """
-    named = {alias: module for module, aliases in _aliases(architecture, shapes).items() for alias in aliases}
-    found: dict[str, tuple[str, Adapter]] = {}
-    for called, adapter in file.adapters.items():
-        module = named.get(called)
+    named = _named(architecture, shapes)
+    found: dict[str, Adapter] = {}
+    for adapter in file.adapters:
+        module = named.get(adapter.name)
         if module is not None:
-            _check(file, called, adapter, shapes[f"{module}.weight"], shapes.get(f"{module}.bias"))
-            found[module] = (called, adapter)
+            _check(file, adapter, shapes[f"{module}.weight"], shapes.get(f"{module}.bias"))
+            found[module] = adapter
     return found
 
 
-def _aliases(architecture: Architecture, names: Iterable[str]) -> dict[str, list[str]]:
-    """What files call the modules of a network that have weights."""
+def _named(architecture: Architecture, names: Iterable[str]) -> dict[str, str]:
+    """The modules of a network that have weights, by all that files call them."""
     weights = [name for name in names if name.endswith(".weight")]
-    modules = [name.removesuffix(".weight") for name in weights]
-    if architecture.name == "clip_text":
-        return {module: _of_text(module) for module in modules}
     published = unet_to_diffusers(architecture, weights) if architecture.name == "unet" else {}
-    return {
-        module: _of_network(module, published.get(f"{module}.weight", "").removesuffix(".weight"))
-        for module in modules
-    }
+    found: dict[str, str] = {}
+    for weight in weights:
+        module = weight.removesuffix(".weight")
+        if architecture.name == "clip_text":
+            aliases = _of_text(module)
+        else:
+            aliases = _of_network(module, published.get(weight, "").removesuffix(".weight"))
+        found.update(dict.fromkeys(aliases, module))
+    return found
 
 
 def _of_text(module: str) -> list[str]:
@@ -195,7 +186,7 @@ def _of_network(module: str, published: str) -> list[str]:
     return found
 
 
-def _check(file: AdapterFile, called: str, adapter: Adapter, weight: Shape, bias: Shape | None) -> None:
+def _check(file: AdapterFile, adapter: Adapter, weight: Shape, bias: Shape | None) -> None:
     shapes = {role: file.header.tensors[key].shape for role, key in adapter.keys.items()}
     of_bias = shapes.pop("diff_b", bias)
     if of_bias == bias and (not shapes or fits(adapter.kind, shapes, weight)):
@@ -204,7 +195,7 @@ def _check(file: AdapterFile, called: str, adapter: Adapter, weight: Shape, bias
         f"{role} {shapes[role]}" for role in sorted(shapes) if role not in ("alpha", "magnitude")
     )
     raise NodeError(
-        f"{file.name} does not fit the model: what it has for {called!r} is of another shape.",
+        f"{file.name} does not fit the model: what it has for {adapter.name!r} is of another shape.",
         code="wrong_lora",
         found=told or f"a bias {of_bias}",
         allowed=f"factors of a weight {weight}" if told else f"a bias {bias}",

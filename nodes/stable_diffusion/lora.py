@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Annotated, NamedTuple
 
 from nodegraph.node import Choice, Context, NodeError, Range, node
 from nodes.models.adapters import AdapterFile, matched, read_adapters
-from nodes.models.identity import files_identity
 from nodes.models.loading import parameter_shapes
+from nodes.models.patches.lora import lora_patch
 from nodes.models.tensor_file import read_header
-from nodes.values import Architecture, Clip, Model, Patch, Weights
+from nodes.values import Architecture, Clip, Model
 
 _log = logging.getLogger(__name__)
 _Lora = Annotated[str, Choice(files="loras")]
@@ -40,21 +39,25 @@ def lora_loader(
     A strength of 0 leaves that network as it is, and a negative one goes the other way. Raises NodeError where the file
     was made for another model family.
     """
-    file = _read(ctx.folders.find("loras", lora_name))
+    path = ctx.folders.find("loras", lora_name)
+    file = read_adapters(read_header(path))
     of_model = _used(file, model.architecture)
     of_clip = _used(file, clip.architecture)
     wanted = f"the {model.family} model or its text encoder"
     if not of_model | of_clip:
         raise _unused(file, wanted)
-    left = [*(name for name in file.adapters if name not in of_model | of_clip), *file.others]
+    left = [
+        *(adapter.name for adapter in file.adapters if adapter.name not in of_model | of_clip),
+        *file.others,
+    ]
     if left:
         _log.warning(
             "%s: %d entries are for no part of %s: %s", file.name, len(left), wanted, ", ".join(left[:3])
         )
     if of_model and strength_model:
-        model = model.patched(_patch(file, strength_model))
+        model = model.patched(lora_patch(path, strength_model))
     if of_clip and strength_clip:
-        clip = clip.patched(_patch(file, strength_clip))
+        clip = clip.patched(lora_patch(path, strength_clip))
     return Patched(model, clip)
 
 
@@ -66,20 +69,17 @@ def lora_loader_model_only(
 
     A strength of 0 leaves the model as it is. Raises NodeError where the file has nothing for it.
     """
-    file = _read(ctx.folders.find("loras", lora_name))
+    path = ctx.folders.find("loras", lora_name)
+    file = read_adapters(read_header(path))
     used = _used(file, model.architecture)
     if not used:
         raise _unused(file, f"the {model.family} model")
-    return model.patched(_patch(file, strength_model)) if strength_model else model
-
-
-def _read(path: Path) -> AdapterFile:
-    return read_adapters(read_header(path))
+    return model.patched(lora_patch(path, strength_model)) if strength_model else model
 
 
 def _used(file: AdapterFile, architecture: Architecture) -> set[str]:
     """What the file has for a network, by the file's names. Raises NodeError where something is of another shape."""
-    return {called for called, _ in matched(file, architecture, parameter_shapes(architecture)).values()}
+    return {adapter.name for adapter in matched(file, architecture, parameter_shapes(architecture)).values()}
 
 
 def _unused(file: AdapterFile, wanted: str) -> NodeError:
@@ -88,12 +88,6 @@ def _unused(file: AdapterFile, wanted: str) -> NodeError:
         f"{file.name} has nothing for {wanted}.",
         code="wrong_lora",
         input="lora_name",
-        found=f"a LoRA of {made_for}" if made_for else f"entries such as {next(iter(file.adapters))!r}",
+        found=f"a LoRA of {made_for}" if made_for else f"entries such as {file.adapters[0].name!r}",
         hint="Choose a LoRA that was trained for this model's family.",
     )
-
-
-def _patch(file: AdapterFile, strength: float) -> Patch:
-    paths = file.header.paths
-    weights = Weights(identity=files_identity(paths), part="lora", layout="ldm", paths=paths)
-    return Patch("weights", "lora", parameters=(("strength", strength),), inputs=(("file", weights),))

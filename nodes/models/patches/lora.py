@@ -7,16 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import cast
 
 import torch
 from torch import Tensor
 
 from nodes.models.adapters import Adapter, AdapterFile, matched, read_adapters
+from nodes.models.identity import files_identity
 from nodes.models.loading import header_of
 from nodes.models.low_rank import changed
 from nodes.models.tensor_file import TensorReader
 from nodes.values import Architecture, Patch, Weights
+
+
+def lora_patch(path: Path, strength: float) -> Patch:
+    """Return the record of one file's changes."""
+    weights = Weights(identity=files_identity((path,)), part="lora", layout="ldm", paths=(path,))
+    return Patch("weights", "lora", parameters=(("strength", strength),), inputs=(("file", weights),))
 
 
 class LoraPatch:
@@ -29,7 +37,7 @@ class LoraPatch:
         file = read_adapters(header_of(cast(Weights, dict(patch.inputs)["file"])))
         strength = float(cast(float, dict(patch.parameters)["strength"]))
         found: dict[str, Callable[[Tensor], Tensor]] = {}
-        for module, (_, adapter) in matched(file, architecture, shapes).items():
+        for module, adapter in matched(file, architecture, shapes).items():
             if set(adapter.keys) - {"diff_b", "alpha"}:
                 found[f"{module}.weight"] = partial(_changed, file, adapter, strength)
             if "diff_b" in adapter.keys:

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from nodegraph.node import NodeError
 from nodes.models.adapters import read_adapters
 from nodes.models.ldm_keys import unet_to_diffusers
+from nodes.models.patches.lora import lora_patch
 from nodes.models.pool import ModelPool
 from nodes.models.tensor_file import read_header
 from nodes.stable_diffusion.loaders import Checkpoint, load_checkpoint
-from nodes.values import Patch, Weights
 
 Namer = Callable[[str, str], tuple[str, str]]
 """(diffusers' name of a module, LDM's) -> the keys of up and down."""
@@ -66,13 +66,6 @@ def merged(module: nn.Module, chosen: dict[str, tuple[Tensor, Tensor]], strength
     return found
 
 
-def patch(path: Path, strength: float) -> Patch:
-    from nodes.models.identity import files_identity
-
-    weights = Weights(files_identity((path,)), "lora", "ldm", paths=(path,))
-    return Patch("weights", "lora", parameters=(("strength", strength),), inputs=(("file", weights),))
-
-
 def layers(module: nn.Module, only: str = "") -> list[str]:
     return [
         name
@@ -111,7 +104,7 @@ def test_every_naming_reaches_the_layers_that_it_means(
     with torch.no_grad():
         right = merged(tiny.unet, chosen, 0.7)(x, t, encoder_hidden_states=c).sample
         plain = tiny.unet(x, t, encoder_hidden_states=c).sample
-    with pool.network(model.patched(patch(file, 0.7))) as network:
+    with pool.network(model.patched(lora_patch(file, 0.7))) as network:
         found = network(x, t, c)
     assert (right - plain).abs().max() > 0.05 * plain.abs().max()
     torch.testing.assert_close(found, right, rtol=1e-4, atol=1e-4 * float(right.abs().max()))
@@ -151,7 +144,7 @@ def test_text_encoders_are_reached_too(
     ids = torch.tensor([[49406, 320, 736, 4989, 49407, *[49407] * 72]])
     with torch.no_grad():
         states = merged(tiny.text, chosen, 1.5)(ids, output_hidden_states=True).hidden_states
-    with pool.text_encoder(clip.patched(patch(file, 1.5))) as encoder:
+    with pool.text_encoder(clip.patched(lora_patch(file, 1.5))) as encoder:
         text: Any = encoder.module
         embedded = text.text_model["embeddings"]["token_embedding"].weight[ids]
         found, _ = text(embedded, torch.tensor([4]), 3, normed=False)
@@ -167,7 +160,7 @@ def test_alpha_strength_and_order_count(first: Any, pool: ModelPool, tmp_path: P
         {f"{stem}.lora_up.weight": up, f"{stem}.lora_down.weight": down, f"{stem}.alpha": torch.tensor(1.0)},
         file,
     )
-    twice = model.patched(patch(file, 2.0)).patched(patch(file, -0.5))
+    twice = model.patched(lora_patch(file, 2.0)).patched(lora_patch(file, -0.5))
     with pool.network(model) as base, pool.network(twice) as other:
         difference = other.module.state_dict()["out.2.weight"] - base.module.state_dict()["out.2.weight"]
     torch.testing.assert_close(difference, 1.5 * 0.5 * torch.einsum("or,rikl->oikl", up[..., 0, 0], down))
@@ -185,7 +178,7 @@ def test_differences_change_weights_and_biases(first: Any, pool: ModelPool, tmp_
     }
     save_file(tensors, file)
     names = ("out.2.weight", "out.2.bias", "out.0.weight", "out.0.bias", "input_blocks.0.0.bias")
-    with pool.network(model) as base, pool.network(model.patched(patch(file, 0.5))) as other:
+    with pool.network(model) as base, pool.network(model.patched(lora_patch(file, 0.5))) as other:
         one, two = base.module.state_dict(), other.module.state_dict()
         changed = [name for name in one if not torch.equal(one[name], two[name])]
     assert sorted(changed) == sorted(names)
@@ -196,7 +189,7 @@ def test_differences_change_weights_and_biases(first: Any, pool: ModelPool, tmp_
 def test_a_file_that_changes_after_loading_is_refused(first: Any, pool: ModelPool, tmp_path: Path) -> None:
     file = tmp_path / "x.safetensors"
     save_file({"lora_unet_conv_out.diff_b": torch.ones(4)}, file)
-    model = recipe(first).MODEL.patched(patch(file, 1.0))
+    model = recipe(first).MODEL.patched(lora_patch(file, 1.0))
     save_file({"lora_unet_conv_out.diff_b": torch.ones(4) * 2, "more": torch.ones(3)}, file)
     with pytest.raises(NodeError, match=r"x\.safetensors has changed since"), pool.network(model):
         pass
