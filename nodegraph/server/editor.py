@@ -18,9 +18,10 @@ from typing import Any, Literal
 from aiohttp import web
 
 import nodegraph
-from nodegraph.server.answers import Refused, read_body, read_json, reply
+from nodegraph.server.answers import Refused, reply
 from nodegraph.server.routing import Route, query_of
 from nodegraph.server.state import STATE, State
+from nodegraph.server.workflows import read_workflow, workflow_of
 
 PAGE = "index.html"
 _TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
@@ -136,29 +137,15 @@ async def convert(request: web.Request) -> web.Response:
     """
     state = request.app[STATE]
     to = query_of(request, ConvertQuery).to
-    data: Any
-    if request.content_type in ("image/png", "image/webp"):
-        data = await read_body(request, state.config.limits.upload)
-    else:
-        data = await read_json(request, state.config.limits.body)
-        if not isinstance(data, dict):
-            raise Refused(400, "invalid_prompt", "the body must be a workflow.")
+    data = await read_workflow(request)
     return await asyncio.to_thread(_converted, state, data, to)
 
 
 def _converted(state: State, data: Any, to: str) -> web.Response:
     from nodegraph.formats.conversion import text_of
-    from nodegraph.formats.png import is_picture
-    from nodegraph.workflow import Workflow
 
-    registry = state.catalogue.registry
-    if isinstance(data, bytes):
-        if not is_picture(data):
-            raise Refused(400, "not_a_picture", "the body is neither a PNG nor a WebP.")
-        workflow = Workflow.of_picture(data, "the picture", registry, state.folders.list)
-    else:
-        workflow = Workflow.from_data(data, registry, name="the file")
-    text = text_of(workflow, to, registry)
+    workflow = workflow_of(state, data, "the file")
+    text = text_of(workflow, to, state.catalogue.registry)
     problems = reply([problem.data() for problem in workflow.problems]).text
     # Joined as text: a number of the workflow goes through no other reader on its way.
     return web.Response(

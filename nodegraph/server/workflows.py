@@ -72,30 +72,40 @@ async def put_workflow(request: web.Request) -> web.Response:
     """Save a workflow of any format that is read; it is kept as a document of nodegraph's."""
     state = request.app[STATE]
     path = _path(request)
-    if request.content_type in ("image/png", "image/webp"):
-        data: Any = await read_body(request, state.config.limits.upload)
-    else:
-        data = await read_json(request, state.config.limits.body)
-        if not isinstance(data, dict):
-            raise Refused(400, "invalid_prompt", "the body must be a workflow.")
+    data = await read_workflow(request)
     there = path.is_file()
     await asyncio.to_thread(_save, state, path, data)
     return reply({"name": _name(request)}, 200 if there else 201)
 
 
 def _save(state: State, path: Path, data: Any) -> None:
+    workflow = workflow_of(state, data, "the workflow")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    workflow.save(path)
+
+
+async def read_workflow(request: web.Request) -> Any:
+    """A body that is a workflow: JSON data, or the bytes of what is said to be a picture. Raises Refused."""
+    limits = request.app[STATE].config.limits
+    if request.content_type in ("image/png", "image/webp"):
+        return await read_body(request, limits.upload)
+    data = await read_json(request, limits.body)
+    if not isinstance(data, dict):
+        raise Refused(400, "invalid_prompt", "the body must be a workflow.")
+    return data
+
+
+def workflow_of(state: State, data: Any, name: str) -> Workflow:
+    """The workflow of what `read_workflow` read, `name` what errors call JSON. Raises ValidationError or Refused."""
     from nodegraph.formats.png import is_picture
     from nodegraph.workflow import Workflow
 
     registry = state.catalogue.registry
-    if isinstance(data, bytes):
-        if not is_picture(data):
-            raise Refused(400, "not_a_picture", "the body is neither a PNG nor a WebP.")
-        workflow = Workflow.of_picture(data, "the picture", registry, state.folders.list)
-    else:
-        workflow = Workflow.from_data(data, registry)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    workflow.save(path)
+    if not isinstance(data, bytes):
+        return Workflow.from_data(data, registry, name=name)
+    if not is_picture(data):
+        raise Refused(400, "not_a_picture", "the body is neither a PNG nor a WebP.")
+    return Workflow.of_picture(data, "the picture", registry, state.folders.list)
 
 
 async def delete_workflow(request: web.Request) -> web.Response:
