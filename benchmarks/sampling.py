@@ -63,13 +63,17 @@ class Setup:
         done, _ = sample(network, self.guider, noise, seed, Sampler("euler"), levels, self.latent)
         return done.samples
 
-    def bare(self, network: Network) -> None:
-        """The network's calls of one run, and nothing else."""
+    def call(self, network: Network) -> tuple[Tensor, Tensor, Tensor]:
+        """What one call with guidance is given: noise, timesteps and both encodings."""
         shape = self.latent.samples.shape
         x = torch.randn(2 * shape[0], *shape[1:], device=network.device, dtype=network.dtype)
         context = torch.cat([self.positive, self.negative]).repeat_interleave(shape[0], dim=0)
-        context = context.to(network.device, network.dtype)
         timestep = torch.full((len(x),), 500.0, device=network.device)
+        return x, timestep, context.to(network.device, network.dtype)
+
+    def bare(self, network: Network) -> None:
+        """The network's calls of one run, and nothing else."""
+        x, timestep, context = self.call(network)
         with torch.no_grad():
             for _ in range(self.steps):
                 network(x, timestep, context)
@@ -152,12 +156,8 @@ def parts_against_diffusers(setup: Setup, pool: ModelPool) -> dict[str, dict[str
     model, vae = setup.checkpoint.MODEL, setup.checkpoint.VAE
     with pool.network(model) as network, pool.vae(vae) as autoencoder, torch.no_grad():
         pipeline = _pipeline(network.module, autoencoder, model).to(network.device)
-        latents = torch.randn(setup.latent.samples.shape).to(network.device, network.dtype)
-        x = torch.cat([latents, latents])
-        context = (
-            torch.cat([setup.negative, setup.positive]).repeat_interleave(len(latents), dim=0).to(latents)
-        )
-        timestep = torch.full((len(x),), 500.0, device=network.device)
+        x, timestep, context = setup.call(network)
+        latents = x[: len(setup.latent.samples)]
         scaled = latents / pipeline.vae.config.scaling_factor
         return {
             "network": paired(

@@ -42,8 +42,6 @@ SCHEDULER: Final[dict[str, Any]] = {
 _ANYTHING_SHARE: Final = 0.1
 _LEAN: Final = 2.0
 """The lessons' density rises with the time to this power less 1: colours are settled where the picture is nearly all noise."""
-
-
 _NEAR: Final = 4
 """Colours nearest to a thing's, its own among them, that are no background of it: the model leaves the background to the
 noise, and where it was taught all but the thing's own it drew that now and then, and nothing could be seen."""
